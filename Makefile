@@ -18,3 +18,41 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.PHONY: figures sweep run test test-all check peer bench-analog bench-pipeline clean
+
+figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
+	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
+	@$(BIN)/python -m analogpipe.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
+
+sweep: $(READY)  ## run the sweep that the learning rates come from (PROFILE=quick)
+	$(BIN)/snakemake --config profile=$(PROFILE) -- sweep
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest -q
+
+test-all: $(READY)  ## run all tests, the slow ones too
+	$(BIN)/python -m pytest -q -m 'not gpu and not slurm'
+
+check: $(READY)  ## types, style and workflow lint
+	$(BIN)/mypy src
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+lock: pyproject.toml  ## renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --output-file requirements.lock
+
+peer: $(READY)  ## install AIHWKit, which the peer tests and benchmarks compare with
+	$(BIN)/python -m pip install --quiet --no-deps aihwkit==1.1.0
+
+bench-analog: peer  ## time the analog layers against AIHWKit and digital torch
+	$(BIN)/python benchmarks/bench_analog.py
+
+bench-pipeline: $(READY)  ## time the engine and real processes
+	$(BIN)/python benchmarks/bench_pipeline.py
+
+clean:  ## remove results, figures and logs of PROFILE, not the environment
+	rm -rf results/$(PROFILE) paper_figures/$(PROFILE) logs/$(PROFILE)

@@ -1,0 +1,26 @@
+"""Calibrate devices, train networks in pipelines, aggregate, draw, judge the claims.
+
+    snakemake                                       everything of the quick profile
+    snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
+    snakemake calibration | training | sweep | tables | figures      one step and what it needs
+    snakemake results/quick/runs/digits/mlp8/digital/async/M4/seed0/metrics.csv      one experiment
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.13")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/sweep.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.figures.input,
+        rules.tables.input,

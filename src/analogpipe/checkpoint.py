@@ -1,0 +1,69 @@
+"""Checkpoints of a run: written whole or not at all, refused when they are not the run's own."""
+
+import json
+import shutil
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from analogpipe.files import write_atomically
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The tensors of a run at one moment, and notes (JSON) beside them."""
+
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
+
+
+class Store:
+    """The checkpoints of one run, in ``folder``; ``key`` says which computation they belong to."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder = folder
+        self.key = key
+
+    def save(self, number: int, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
+        """Write checkpoint ``number`` and keep the one before it. Raises OSError, e.g. on a full disk."""
+        content = save(tensors, {"key": self.key, "notes": json.dumps(notes)})
+        write_atomically(self._path(number), lambda file: file.write(content))
+        for old in self._numbers()[KEPT:]:
+            self._path(old).unlink()
+
+    def load(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole and the run's own; None when there is none.
+
+        One that is refused is named in a line on stderr.
+        """
+        for number in self._numbers():
+            path = self._path(number)
+            try:
+                with safe_open(path, framework="pt") as file:
+                    header = file.metadata() or {}
+                    if header.get("key") != self.key:
+                        raise ValueError("it belongs to another run or version of the code")
+                    notes = json.loads(header["notes"])
+                    return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, notes)
+            except (SafetensorError, OSError, ValueError, KeyError, struct.error) as error:
+                print(f"{path}: checkpoint refused: {error}", file=sys.stderr)
+        return None
+
+    def clear(self) -> None:
+        """Remove all checkpoints of the run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:09d}.safetensors"
+
+    def _numbers(self) -> list[int]:
+        """Numbers of the stored checkpoints, newest first."""
+        return sorted((int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")), reverse=True)

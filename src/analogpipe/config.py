@@ -1,0 +1,309 @@
+"""The configuration of a profile (one YAML file) and of one run, checked before anything starts.
+
+This module imports no torch, so that the workflow can check a configuration in a moment.
+"""
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analogpipe.files import FileError, read_yaml
+from analogpipe.schedule import MODES
+from analogpipe.tile_config import TileConfig
+
+DIGITAL = "digital"
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=64)]
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class ConfigError(FileError):
+    """A configuration that cannot be used: names the file, the key, what was found, what is allowed."""
+
+
+class Strict(BaseModel):
+    """A section of the configuration: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(Strict):
+    """Where the images come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
+
+    kind: Literal["digits", "mnist", "cifar10", "image_folder"] = Field(
+        description="digits (scikit-learn's handwritten digits), mnist, cifar10 or image_folder"
+    )
+    name: Name = Field(description="label of the data in every path, table and figure")
+    path: str | None = Field(
+        default=None, description="folder that holds the data, relative to the working directory"
+    )
+    train: int | None = Field(
+        default=None, ge=1, description="use only so many training images (all when not given)"
+    )
+    validation: int = Field(
+        ge=1, description="training images that a sweep holds out to pick the learning rate"
+    )
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> "Dataset":
+        if self.kind != "digits" and self.path is None:
+            raise ValueError(f"path is required for kind {self.kind}")
+        return self
+
+
+class Mlp(Strict):
+    """Fully connected network: ``depth`` blocks of one linear layer each, the last one the classifier."""
+
+    kind: Literal["mlp"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    depth: int = Field(ge=1, description="number of blocks")
+    width: int = Field(ge=1, description="units of a hidden layer")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, the largest number of stages."""
+        return self.depth
+
+
+class Mode(Strict):
+    """A way to train: a schedule and its mini-batch."""
+
+    schedule: Literal[MODES] = Field(description="order of events, see docs/schedules.md")  # type: ignore[valid-type]
+    mini_batch: int = Field(
+        default=1, ge=1, description="micro-batches between two flushes (sync schedules only)"
+    )
+
+    @model_validator(mode="after")
+    def _mini_batch_of_sync(self) -> "Mode":
+        if self.mini_batch > 1 and not self.schedule.startswith("sync"):
+            raise ValueError(f"mini_batch is for sync schedules, not {self.schedule}")
+        return self
+
+    @property
+    def weights_depend_on_stages(self) -> bool:
+        """Whether the stage count changes the weights, or only the cycles that they take."""
+        return self.schedule.startswith("async")
+
+
+class Training(Strict):
+    """How long and in what portions a network is trained."""
+
+    micro_batch: int = Field(ge=1, description="images that a stage handles in one clock")
+    epochs: int = Field(ge=1, description="passes over the training images")
+    decay: Literal["constant", "cosine"] = Field(
+        default="constant", description="learning rate over the run"
+    )
+    checkpoint_epochs: int = Field(default=5, ge=1, description="epochs between two checkpoints")
+
+
+class Sweep(Strict):
+    """The learning rates that are tried for every mode on the validation images."""
+
+    rates: dict[Name, list[Annotated[float, Field(gt=0)]]] = Field(
+        description="candidate learning rates of each device"
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="seeds of the sweep")
+    stages: int = Field(ge=1, description="stage count at which every mode is swept")
+
+
+class Run(Strict):
+    """Everything that one training run depends on, besides the code and the machine."""
+
+    profile: Name
+    dataset: Dataset
+    model: Mlp
+    device: Name
+    tile: TileConfig | None = None
+    mode: Name
+    schedule: Mode
+    stages: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+    training: Training
+    validation: bool = False
+
+
+class Profile(Strict):
+    """One profile of the workflow: the grid of runs and how each is trained."""
+
+    profile: Name = Field(description="name of the profile and of its folder in results/")
+    dataset: Dataset
+    model: Mlp
+    devices_file: str = Field(
+        default="devices.yaml", description="device descriptions, relative to the profile's file"
+    )
+    devices: list[Name] = Field(
+        min_length=1, description=f"'{DIGITAL}' and names of the devices file"
+    )
+    modes: dict[Name, Mode] = Field(min_length=1, description="the modes to compare, by name")
+    stages: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    training: Training
+    learning_rates: dict[Name, dict[Name, Annotated[float, Field(gt=0)]]] = Field(
+        description="per device and mode, taken from the sweep"
+    )
+    sweep: Sweep
+    target_accuracy: float = Field(
+        gt=0, lt=1, description="test accuracy at which cycles to target are counted"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Profile":
+        for key in ("devices", "stages", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key}: a value is given twice in {values}")
+        for key, most in (("stages", max(self.stages)), ("sweep.stages", self.sweep.stages)):
+            if most > self.model.blocks:
+                raise ValueError(
+                    f"{key}: found {most}, allowed: at most {self.model.blocks}, "
+                    f"the blocks of {self.model.name}"
+                )
+        if self.modes.get("sequential") != Mode(schedule="sequential"):
+            raise ValueError(
+                "modes: a mode named sequential, with schedule sequential, is required: "
+                "the others are compared with it"
+            )
+        for device in self.devices:
+            for table, name in ((self.learning_rates, "learning_rates"), (self.sweep.rates, "sweep.rates")):
+                if device not in table:
+                    raise ValueError(f"{name}: no entry for device {device}")
+            for mode in self.modes:
+                if mode not in self.learning_rates[device]:
+                    raise ValueError(f"learning_rates.{device}: no entry for mode {mode}")
+        return self
+
+    @property
+    def analog_devices(self) -> list[str]:
+        """The devices that are calibrated."""
+        return [device for device in self.devices if device != DIGITAL]
+
+    def trained_stages(self, mode: str) -> list[int]:
+        """Stage counts whose runs differ in more than their cycles.
+
+        The weights of sequential and sync runs do not depend on the stage count, so that one run
+        serves all of them, and M=1 of a schedule without a flush is one such run.
+        """
+        return self.stages if self.modes[mode].weights_depend_on_stages else [1]
+
+    def run(
+        self,
+        device: str,
+        mode: str,
+        stages: int,
+        seed: int,
+        *,
+        tile: TileConfig | None = None,
+        learning_rate: float | None = None,
+        validation: bool = False,
+    ) -> Run:
+        """Return the configuration of one run. Raises ConfigError for a run outside the profile."""
+        if device not in (DIGITAL, *self.devices):
+            raise ConfigError(f"device: found {device}, allowed: {', '.join(self.devices)}")
+        if mode not in self.modes:
+            raise ConfigError(f"mode: found {mode}, allowed: {', '.join(self.modes)}")
+        if not 1 <= stages <= self.model.blocks:
+            raise ConfigError(f"stages: found {stages}, allowed: 1 to {self.model.blocks}")
+        if (tile is None) != (device == DIGITAL):
+            raise ConfigError(f"device {device} {'needs a' if tile is None else 'takes no'} tile")
+        return checked(
+            Run,
+            {
+                "profile": self.profile,
+                "dataset": self.dataset,
+                "model": self.model,
+                "device": device,
+                "tile": tile,
+                "mode": mode,
+                "schedule": self.modes[mode],
+                "stages": stages,
+                "seed": seed,
+                "learning_rate": learning_rate
+                if learning_rate is not None
+                else self.learning_rates.get(device, {}).get(mode),
+                "training": self.training,
+                "validation": validation,
+            },
+            "run",
+        )
+
+
+def checked(model: type[ModelT], value: Mapping[str, Any], source: str | Path) -> ModelT:
+    """Validate ``value`` against ``model``. Raises ConfigError with one line for the first fault."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    found = repr(fault["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    if fault["type"] == "extra_forbidden":
+        allowed = ", ".join(_keys_at(model, fault["loc"][:-1]))
+        raise ConfigError(f"{source}: {key}: unknown key, allowed: {allowed}")
+    if fault["type"] == "missing":
+        raise ConfigError(f"{source}: {key}: missing, a value is required")
+    if fault["type"] == "value_error":
+        where = f"{key}: " if key else ""
+        raise ConfigError(f"{source}: {where}{fault['ctx']['error']}")
+    allowed = fault["msg"].removeprefix("Input should be ")
+    raise ConfigError(f"{source}: {key}: found {found}, allowed: {allowed}")
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check a profile's YAML file and the devices that it names.
+
+    Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
+    """
+    profile = checked(Profile, read_yaml(path), path)
+    if profile.analog_devices:
+        known = load_devices(path.parent / profile.devices_file)
+        for device in profile.analog_devices:
+            if device not in known:
+                raise ConfigError(
+                    f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
+                )
+    if profile.dataset.path is not None and not Path(profile.dataset.path).is_dir():
+        raise ConfigError(
+            f"{path}: dataset.path: found {profile.dataset.path}, allowed: an existing folder"
+        )
+    return profile
+
+
+def load_devices(path: Path) -> dict[str, TileConfig]:
+    """Read a devices file: a mapping of device names to tile configurations."""
+    return {
+        str(name): checked(TileConfig, value if isinstance(value, dict) else {"device": value}, f"{path}: {name}")
+        for name, value in read_yaml(path).items()
+    }
+
+
+def load_tile(path: Path) -> TileConfig:
+    """Read one tile configuration, such as calibration writes."""
+    return checked(TileConfig, read_yaml(path), path)
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are allowed at ``location`` (a path of pydantic's) below ``model``."""
+    here: list[Any] = [model]
+    for part in location:
+        below: list[Any] = []
+        for kind in here:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                field = kind.model_fields.get(str(part))
+                # A part that is no field is the tag of a union, which leads to the same model.
+                below += _members(field.annotation) if field else [kind]
+            else:
+                below += [kind]
+        here = below
+    keys = {key for kind in here if hasattr(kind, "model_fields") for key in kind.model_fields}
+    return sorted(keys)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the models inside an annotation such as ``A | None``, ``dict[str, A]``."""
+    arguments = typing.get_args(annotation)
+    if arguments:
+        return [member for argument in arguments for member in _members(argument)]
+    return [annotation]

@@ -1,0 +1,233 @@
+"""The figures, drawn from tables alone: PDF and PNG, at column width, readable in grey."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analogpipe.command import run as run_command
+from analogpipe.files import write_atomically
+
+COLUMN = 3.5  # inches, one column of a two-column paper
+# A mode has one colour, marker and dash everywhere; the colours also differ in lightness.
+STYLES = {
+    "sequential": ("#0b3c5d", "o", (1, 0)),
+    "sync": ("#d95f02", "s", (4, 1.5)),
+    "async": ("#5aae61", "^", (1.5, 1)),
+}
+FAMILY_SHADES = (1.0, 0.75, 0.5)
+
+
+def mode_styles(modes: list[str]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and dashes of each mode, by the family (first word) of its name.
+
+    A second mode of a family has the family's colour in a lighter shade and its own marker.
+    """
+    seen: dict[str, int] = {}
+    styles: dict[str, dict[str, Any]] = {}
+    for mode in modes:
+        family = mode.split("-")[0]
+        colour, marker, dashes = STYLES.get(family, ("#666666", "D", (3, 1, 1, 1)))
+        index = seen.get(family, 0)
+        seen[family] = index + 1
+        shade = FAMILY_SHADES[min(index, len(FAMILY_SHADES) - 1)]
+        styles[mode] = {
+            "colour": sns.light_palette(colour, as_cmap=True)(shade),
+            "marker": (marker, "D", "v")[min(index, 2)],
+            "dashes": (0, dashes),
+        }
+    return styles
+
+
+def _line(axes: Axes, x: Any, low: Any, middle: Any, high: Any, style: dict[str, Any], label: str) -> None:
+    axes.plot(
+        x, middle, color=style["colour"], marker=style["marker"], markevery=0.15 if len(x) > 10 else 1,
+        linestyle=style["dashes"], label=label,
+    )
+    axes.fill_between(x, low, high, color=style["colour"], alpha=0.2, linewidth=0)
+
+
+def _band(frame: pd.DataFrame, by: str | list[str], value: str) -> pd.DataFrame:
+    """Mean over seeds, with the range of all seeds as the band."""
+    return frame.groupby(by)[value].agg(["min", "mean", "max"]).reset_index()
+
+
+def schedules(tables: dict[str, pd.DataFrame], stages: int = 4, clocks: int = 26) -> Figure:
+    """Fig. 1: what each stage did in each clock, from the record of the executed schedules."""
+    executed = tables["schedules"]
+    stages = stages if stages in set(executed["stages"]) else int(executed["stages"].max())
+    modes = list(dict.fromkeys(executed["mode"]))
+    table1 = tables["table1"].set_index(["mode", "stages"])
+    figure = Figure(figsize=(COLUMN, 0.35 + 0.95 * len(modes)))
+    panels = figure.subplots(len(modes), 1, sharex=True, squeeze=False)[:, 0]
+    shades = {"F": "#9ecae1", "B": "#e6550d"}
+    for axes, mode in zip(panels, modes, strict=True):
+        here = executed[(executed["mode"] == mode) & (executed["stages"] == stages)]
+        here = here[here["clock"] < clocks]
+        updates = set(zip(*(here.loc[here["action"] == "U", c] for c in ("clock", "stage", "micro_batch")), strict=True))
+        for action in here[here["action"] != "U"].itertuples():
+            axes.barh(action.stage, 1, left=action.clock, height=0.86, color=shades[action.action],
+                      edgecolor="white", linewidth=0.4)
+            axes.text(action.clock + 0.5, action.stage, str(action.micro_batch), ha="center", va="center",
+                      fontsize=4.5, color="white" if action.action == "B" else "black")
+            if action.action == "B" and (action.clock, action.stage, action.micro_batch) in updates:
+                axes.plot([action.clock + 1] * 2, [action.stage - 0.43, action.stage + 0.43], color="black", linewidth=1.2)
+        row = table1.loc[(mode, stages)]
+        axes.set_title(f"{mode}: density {row['density_executed']:.2f}", fontsize=7, loc="left", pad=2)
+        axes.set(ylim=(stages + 0.6, 0.4), yticks=range(1, stages + 1), xlim=(0, clocks), ylabel="stage")
+        axes.tick_params(length=2)
+        sns.despine(ax=axes)
+    panels[-1].set_xlabel("clock (F light, B dark, micro-batch as number, | update)")
+    return figure
+
+
+def device(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Fig. 2: the measured pulse response of the calibrated arrays, the fits, the symmetric points."""
+    response, summary = tables["response"], tables["calibration"]
+    names = list(dict.fromkeys(response["device"]))
+    figure = Figure(figsize=(COLUMN, 1.95 * len(names)))
+    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
+    looks = {"up": ("#0b3c5d", "o"), "down": ("#d95f02", "s"), "alternating": ("#5aae61", "^")}
+    for axes, name in zip(panels, names, strict=True):
+        here = response[response["device"] == name]
+        for train, group in here.groupby("train", sort=False):
+            colour, marker = looks[str(train)]
+            for index, (_, element) in enumerate(group.groupby("element")):
+                axes.plot(element["pulse"], element["conductance"], marker=marker, markersize=2, color=colour,
+                          markevery=max(len(element) // 12, 1), linestyle="none", alpha=0.7,
+                          label=f"{train}, measured" if index == 0 else None)
+                axes.plot(element["pulse"], element["fit"], color=colour, linewidth=0.8,
+                          label=f"{train}, fit" if index == 0 else None)
+        point = summary[(summary["device"] == name) & (summary["parameter"] == "symmetric_point")]
+        if len(point):
+            value, error = float(point["fitted"].iloc[0]), float(point["std_error"].iloc[0])
+            axes.axhline(value, color="black", linewidth=0.8, linestyle=":")
+            axes.annotate(f"symmetric point {value:.3f} ± {error:.3f}", (0.98, 0.03), xycoords="axes fraction",
+                          ha="right", fontsize=6)
+        axes.set(xlabel="pulse", ylabel="weight", title=name)
+        sns.despine(ax=axes)
+    panels[0].legend(ncols=2, fontsize=5.5, frameon=False)
+    return figure
+
+
+def _devices(runs: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(runs["device"]))
+
+
+def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Fig. 3: test accuracy against samples and against clock cycles, at the largest stage count."""
+    runs = tables["runs"]
+    most = int(runs["stages"].max())
+    runs = runs[runs["stages"] == most]
+    styles = mode_styles(list(dict.fromkeys(runs["mode"])))
+    names = _devices(runs)
+    figure = Figure(figsize=(2 * COLUMN, 0.4 + 1.9 * len(names)))
+    panels = figure.subplots(len(names), 2, sharey="row", squeeze=False)
+    for row, name in zip(panels, names, strict=True):
+        for axes, x in zip(row, ("samples", "cycles"), strict=True):
+            for mode, style in styles.items():
+                band = _band(runs[(runs["device"] == name) & (runs["mode"] == mode)], x, "test_accuracy")
+                _line(axes, band[x], band["min"], band["mean"], band["max"], style, mode)
+            axes.axhline(tables["targets"]["target"].iloc[0], color="black", linewidth=0.6, linestyle=":")
+            axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
+            sns.despine(ax=axes)
+        row[1].set_xscale("log")
+        row[0].set(ylabel="test accuracy", title=name)
+    panels[0, 0].legend(frameon=False)
+    return figure
+
+
+def accuracy(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Fig. 4: final test accuracy against the number of stages, a panel per device."""
+    table = tables["table2"]
+    names = _devices(table)
+    styles = mode_styles(list(dict.fromkeys(table["mode"])))
+    figure = Figure(figsize=(COLUMN, 0.4 + 1.5 * len(names)))
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        for mode, style in styles.items():
+            here = table[(table["device"] == name) & (table["mode"] == mode)]
+            _line(axes, here["stages"], here["low"], here["mean"], here["high"], style, mode)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted(table["stages"].unique()), sorted(table["stages"].unique()))
+        axes.set(ylabel="test accuracy", title=name)
+        sns.despine(ax=axes)
+    panels[-1].set_xlabel("stages M")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Fig. 5: cycles to the target accuracy, and the ideal of each mode: the sequential samples
+    in the cycles that the schedule needs for them."""
+    targets, table1 = tables["targets"], tables["table1"].set_index(["mode", "stages"])
+    names = _devices(targets)
+    styles = mode_styles(list(dict.fromkeys(targets["mode"])))
+    figure = Figure(figsize=(COLUMN, 0.5 + 1.7 * len(names)))
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        here = targets[targets["device"] == name]
+        start = here[(here["mode"] == "sequential") & (here["stages"] == here["stages"].min())]["cycles"].mean()
+        for mode, style in styles.items():
+            own = here[here["mode"] == mode]
+            reached = own.groupby("stages")["cycles"].apply(lambda c: c.notna().all())
+            band = _band(own[own["stages"].map(reached)], "stages", "cycles")
+            _line(axes, band["stages"], band["min"], band["mean"], band["max"], style, mode)
+            stages = np.array(sorted(own["stages"].unique()))
+            least = table1.xs("sequential")["cycles"].min()
+            ideal = start * np.array([table1.loc[(mode, m), "cycles"] for m in stages]) / least
+            axes.plot(stages, ideal, color=style["colour"], linewidth=0.7, linestyle=":")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sorted(here["stages"].unique()), sorted(here["stages"].unique()))
+        axes.set(ylabel=f"cycles to {here['target'].iloc[0]:.0%}", title=name)
+        sns.despine(ax=axes)
+    panels[-1].set_xlabel("stages M (dotted: ideal, no price for staleness or flush)")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+FIGURES: dict[str, Callable[[dict[str, pd.DataFrame]], Figure]] = {
+    "fig1_schedules": schedules,
+    "fig2_device": device,
+    "fig3_convergence": convergence,
+    "fig4_accuracy": accuracy,
+    "fig5_speedup": speedup,
+}
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write a figure as ``stem.pdf`` and ``stem.png``, without dates, so that equal data give equal files."""
+    figure.tight_layout(pad=0.4)
+    for suffix, notes in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
+        write_atomically(
+            stem.with_name(stem.name + suffix),
+            lambda file, suffix=suffix, notes=notes: figure.savefig(
+                file, format=suffix[1:], dpi=300, metadata=notes
+            ),
+        )
+
+
+def main(
+    figure: Annotated[str, typer.Option(help=f"one of {', '.join(FIGURES)}")],
+    table: Annotated[list[Path], typer.Option(help="CSV that it is drawn from, named as the figure needs it")],
+    out: Annotated[Path, typer.Option(help="folder for the figure")],
+) -> None:
+    """Draw one figure from tables."""
+    matplotlib.use("Agg")
+    sns.set_theme(
+        context="paper", style="ticks", font_scale=0.75,
+        rc={"lines.markersize": 3, "lines.linewidth": 1.1, "axes.titlesize": 8, "pdf.fonttype": 42},
+    )
+    save(FIGURES[figure]({path.stem: pd.read_csv(path) for path in table}), out / figure)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,80 @@
+"""Reading and writing of the project's files: atomic writes, YAML with one-line errors."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+
+class FileError(ValueError):
+    """A file that cannot be used. The message is one line that names the file."""
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Create or replace ``path`` with what ``write`` puts in the open file, whole or not at all.
+
+    The data are on the disk before the name points to them, so that a reader, a killed process
+    or a full disk never leaves half a file. Raises OSError and leaves the old file in place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` atomically as UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` atomically as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, str | int | float) and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str | int | float) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Return the mapping in a YAML file. Raises FileError, in one line, for anything else."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise FileError(f"{path}: cannot be read: {reason}") from None
+    try:
+        value = yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise FileError(f"{path}: {where}not valid YAML: {problem}") from None
+    if not isinstance(value, dict):
+        raise FileError(f"{path}: found {type(value).__name__}, expected a mapping of keys")
+    return value

@@ -1,0 +1,49 @@
+"""What a result depends on besides its configuration: sources, versions, commit, machine kind."""
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+SOURCES = Path(__file__).parent
+
+
+def key(run: BaseModel) -> str:
+    """Return a digest of a run's configuration, the library's sources and the torch version.
+
+    A checkpoint under another key belongs to another computation.
+    """
+    digest = hashlib.sha256(run.model_dump_json().encode())
+    digest.update(torch.__version__.encode())
+    for source in sorted(SOURCES.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, git commit, device and threads, for the record of a run."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("analogpipe", "torch", "numpy", "snakemake")},
+        },
+        "git_commit": commit(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the sources, with ``-dirty`` when they were edited since; None outside git."""
+    command = ["git", "-C", str(SOURCES), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,51 @@
+"""The learning rates of a profile: a sweep on held-out training images, one procedure for every mode."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from analogpipe.command import run as run_command
+from analogpipe.config import Profile, load_profile
+from analogpipe.files import write_text
+
+COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
+
+
+def collect(root: Path, profile: Profile) -> pd.DataFrame:
+    """Return the validation accuracy of each sweep run, averaged over its last quarter of epochs.
+
+    The average makes the choice less a matter of the last epoch's luck.
+    """
+    rows = []
+    for device in profile.devices:
+        for mode in profile.modes:
+            for rate in profile.sweep.rates[device]:
+                for seed in profile.sweep.seeds:
+                    folder = root / "sweep" / device / mode / f"lr{rate:g}" / f"seed{seed}"
+                    accuracy = pd.read_csv(folder / "metrics.csv")["test_accuracy"]
+                    late = accuracy.iloc[-max(len(accuracy) // 4, 1) :].mean()
+                    rows.append((device, mode, profile.sweep.stages, rate, seed, late))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def best(sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return, per device and mode, the rate with the highest mean accuracy over seeds; the smaller on a tie."""
+    mean = sweep.groupby(["device", "mode", "rate"], sort=False)["validation_accuracy"].mean()
+    ranked = mean.reset_index().sort_values(["validation_accuracy", "rate"], ascending=[False, True])
+    return ranked.groupby(["device", "mode"], sort=False).head(1).reset_index(drop=True)
+
+
+def main(
+    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
+    root: Annotated[Path, typer.Option(help="results/PROFILE, with the runs of the sweep")],
+) -> None:
+    """Collect a sweep and say which learning rates it picks."""
+    sweep = collect(root, load_profile(profile))
+    write_text(root / "tables" / "sweep.csv", sweep.to_csv(index=False))
+    print(best(sweep).to_string(index=False))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,42 @@
+"""The sweep that the profile's learning rates come from: asked for by name, not part of `all`."""
+
+
+rule sweep_run:
+    input:
+        sources("training"),
+        tile=tile,
+    output:
+        metrics=f"{SWEEP}/metrics.csv",
+        record=f"{SWEEP}/run.json",
+    log:
+        f"logs/{PROFILE.profile}/sweep/{{device}}-{{mode}}-lr{{rate}}-seed{{seed}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        out=subpath(output.metrics, parent=True),
+        tile=tile_option,
+        settings=run_settings,
+        stages=PROFILE.sweep.stages,
+    shell:
+        "python -m analogpipe.training --profile {PROFILE_FILE} --device {wildcards.device}"
+        " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
+        " {params.tile} --learning-rate {wildcards.rate} --validation"
+        " --threads {threads} --out {params.out} > {log} 2>&1"
+
+
+rule sweep:
+    input:
+        sources("sweep"),
+        all_sweeps,
+    output:
+        table=f"{RESULTS}/tables/sweep.csv",
+    log:
+        f"logs/{PROFILE.profile}/sweep.log",
+    conda:
+        ENVIRONMENT
+    params:
+        root=RESULTS,
+        settings=PROFILE.model_dump_json(include={"devices", "modes", "sweep"}),
+    shell:
+        "python -m analogpipe.sweep --profile {PROFILE_FILE} --root {params.root} 2>&1 | tee {log}"

@@ -1,0 +1,47 @@
+"""One training run is one job and one folder; the schedules are executed once for the record."""
+
+
+rule train:
+    input:
+        sources("training"),
+        tile=tile,
+    output:
+        metrics=f"{RUN}/metrics.csv",
+        record=f"{RUN}/run.json",
+    log:
+        f"logs/{PROFILE.profile}/train/{{device}}-{{mode}}-M{{stages}}-seed{{seed}}.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    params:
+        out=subpath(output.metrics, parent=True),
+        tile=tile_option,
+        settings=run_settings,
+    shell:
+        "python -m analogpipe.training --profile {PROFILE_FILE} --device {wildcards.device}"
+        " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
+        " {params.tile} --threads {threads} --out {params.out} > {log} 2>&1"
+
+
+rule execute_schedules:
+    input:
+        sources("execution"),
+    output:
+        schedules=f"{RESULTS}/schedules/schedules.csv",
+        weights=f"{RESULTS}/schedules/weights.csv",
+    log:
+        f"logs/{PROFILE.profile}/execute_schedules.log",
+    conda:
+        ENVIRONMENT
+    params:
+        out=subpath(output.schedules, parent=True),
+        settings=PROFILE.model_dump_json(
+            include={"dataset", "model", "modes", "stages", "training"}
+        ),
+    shell:
+        "python -m analogpipe.execution --profile {PROFILE_FILE} --out {params.out} > {log} 2>&1"
+
+
+rule training:
+    input:
+        all_runs,
