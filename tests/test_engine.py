@@ -1,0 +1,374 @@
+"""The engine: what it executes, and the weights that come out, against independent recurrences."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from analogpipe import schedule, staleness
+from analogpipe.devices import SoftBounds
+from analogpipe.engine import Pipeline
+from analogpipe.layers import AnalogLinear
+from analogpipe.partition import partition
+from analogpipe.schedule import MODES, SYNC_MODES, Kind, build
+from analogpipe.seeds import generator
+from analogpipe.stage import Stage, StageError
+from analogpipe.tile_config import TileConfig
+from test_schedule import sizes
+
+torch.set_num_threads(1)  # threads slow tiny layers down by far
+BLOCKS, WIDTH, BATCH = 8, 6, 4
+
+
+def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[nn.Module]:
+    stream = generator(seed, "blocks")
+    made: list[nn.Module] = []
+    for i in range(BLOCKS):
+        if analog:
+            layer: nn.Module = AnalogLinear(
+                WIDTH, WIDTH, TileConfig(device=SoftBounds()), seed=seed, name=f"block{i}"
+            )
+        else:
+            layer = nn.Linear(WIDTH, WIDTH)
+            with torch.no_grad():
+                for p in layer.parameters():
+                    p.uniform_(-0.6, 0.6, generator=stream)
+        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
+    return made
+
+
+def batch(b: int) -> tuple[Tensor, Tensor]:
+    stream = generator(7, "batch", b)
+    x = torch.randn(BATCH, WIDTH, generator=stream)
+    return x, torch.randint(0, WIDTH, (BATCH,), generator=stream)
+
+
+def lr(b: int) -> float:
+    return 0.3 / (1 + 0.1 * b)
+
+
+def pipeline(mode: str, stages: int, k: int, n: int = 1, **kinds: bool) -> Pipeline:
+    made = blocks(**kinds)
+    modules = [nn.Sequential(*made[p.start : p.stop]) for p in partition([1.0] * BLOCKS, stages)]
+    return Pipeline(modules, build(mode, stages, k, n), loss=cross_entropy, batch=batch, lr=lr)
+
+
+def weights(run: Pipeline) -> list[Tensor]:
+    """All weights and buffers, in the order of the blocks, whatever the number of stages."""
+    return [t for stage in run.stages for t in stage.module.state_dict().values()]
+
+
+def same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        torch.allclose(x, y, rtol=0, atol=0, equal_nan=True) for x, y in zip(a, b, strict=True)
+    )
+
+
+class Scale(nn.Module):
+    """A layer of one weight."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def scalar_batch(b: int) -> tuple[Tensor, Tensor]:
+    x = torch.tensor([1.0 + 0.25 * (b % 5)], dtype=torch.float64)
+    return x, 0.5 * x - 0.1 * (b % 3)
+
+
+def half_square(y: Tensor, target: Tensor) -> Tensor:
+    return (y - target).square().sum() / 2
+
+
+def check_execution(mode: str, stages: int, k: int, n: int) -> None:
+    modules = [Scale(0.9) for _ in range(stages)]
+    run = Pipeline(
+        modules,
+        build(mode, stages, k, n),
+        loss=half_square,
+        batch=scalar_batch,
+        lr=lambda b: 0.01,
+        trace=True,
+    )
+    run.run()
+    assert run.trace is not None
+    clocks, stage, kind, b, version = np.array(run.trace).T
+    assert clocks.max() + 1 == schedule.cycles(mode, stages, k, n)
+    slots = schedule.slots_per_clock(mode) * stages * (clocks.max() + 1)
+    density = np.count_nonzero(kind != Kind.U) / slots
+    assert density == pytest.approx(schedule.density(mode, stages, k, n), rel=1e-12)
+    forward, backward = kind == Kind.F, kind == Kind.B
+    for here, predicted in (
+        (forward, staleness.forward_version),
+        (backward, staleness.backward_version),
+    ):
+        assert np.array_equal(version[here], predicted(mode, stages, b[here], stage[here], n))
+    assert not run.losses.isnan().any()
+    updates = -(-k // n) if mode in SYNC_MODES else k
+    assert [s.version for s in run.stages] == [updates] * stages
+    assert all(s.in_flight == () for s in run.stages)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_executed_run_has_the_cycles_densities_and_versions_of_the_closed_forms(
+    mode: str,
+) -> None:
+    sizes_n = (1, 2, 3, 5, 8) if mode in SYNC_MODES else (1,)
+    for stages, k, n in product(range(1, 9), (1, 2, 3, 5, 8), sizes_n):
+        check_execution(mode, stages, k, n)
+
+
+@given(sizes())
+@settings(deadline=None, max_examples=60)
+def test_an_executed_run_has_the_closed_forms_for_any_size(s: tuple[str, int, int, int]) -> None:
+    check_execution(*s)
+
+
+def plain_sgd(k: int, n: int) -> list[Tensor]:
+    """A plain loop: gradients of n micro-batches accumulated, then one step on their mean."""
+    network = nn.Sequential(*blocks())
+    optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
+    for first in range(0, k, n):
+        mini_batch = range(first, min(first + n, k))
+        optimiser.zero_grad()
+        for b in mini_batch:
+            x, target = batch(b)
+            cross_entropy(network(x), target).backward()
+        optimiser.param_groups[0]["lr"] = lr(mini_batch[-1]) / len(mini_batch)
+        optimiser.step()
+    return list(network.state_dict().values())
+
+
+@pytest.mark.parametrize("mode", ["sequential", "async", "async-full-duplex", "async-stash"])
+def test_one_stage_is_plain_sgd_bitwise(mode: str) -> None:
+    run = pipeline(mode, 1, 12)
+    run.run()
+    assert same(weights(run), plain_sgd(12, 1))
+
+
+@pytest.mark.parametrize("mode", SYNC_MODES)
+@pytest.mark.parametrize("stages", [1, 2, 4, 8])
+def test_sync_is_accumulation_of_the_mini_batch_bitwise(mode: str, stages: int) -> None:
+    run = pipeline(mode, stages, 11, 4)
+    run.run()
+    assert same(weights(run), plain_sgd(11, 4))
+
+
+WITHOUT_STALENESS = [
+    (mode, n, kinds)
+    for mode, n in (("sequential", 1), ("sync", 4), ("sync-1f1b", 4))
+    for kinds in ({}, {"norm": True}, {"analog": True})
+    # 1F1B interleaves the reads of an array as its place in the pipeline asks: other noise
+    if not (mode == "sync-1f1b" and "analog" in kinds)
+]
+
+
+@pytest.mark.parametrize(("mode", "n", "kinds"), WITHOUT_STALENESS, ids=str)
+def test_weights_without_staleness_do_not_depend_on_the_stages(
+    mode: str, n: int, kinds: dict[str, bool]
+) -> None:
+    runs = [pipeline(mode, stages, 9, n, **kinds) for stages in (1, 3, 8)]
+    for run in runs:
+        run.run()
+    assert all(same(weights(runs[0]), weights(run)) for run in runs[1:])
+    assert all(torch.equal(runs[0].losses, run.losses) for run in runs[1:])
+
+
+def test_both_sync_modes_give_the_same_weights() -> None:
+    runs = [pipeline(mode, 4, 9, 4) for mode in SYNC_MODES]
+    for run in runs:
+        run.run()
+    assert same(weights(runs[0]), weights(runs[1]))
+
+
+def test_staleness_changes_the_weights() -> None:
+    async_run, sequential = pipeline("async", 4, 9), pipeline("sequential", 4, 9)
+    async_run.run()
+    sequential.run()
+    assert not same(weights(async_run), weights(sequential))
+
+
+Recurrence = Callable[[int], tuple[float, float]]
+
+
+def delayed(k: int) -> tuple[float, float]:
+    """async, M = 2: F of b at stage 1 sees version b - 1, everything else version b."""
+    w1, w2 = 0.8, -0.5
+    old = w1
+    for b in range(k):
+        x, t = (float(v) for v in scalar_batch(b))
+        y1 = old * x
+        e2 = w2 * y1 - t
+        e1 = w2 * e2  # before the update of stage 2
+        old = w1  # F of b + 1 runs before the update of stage 1 by b
+        w1, w2 = w1 - 0.1 * e1 * x, w2 - 0.1 * e2 * y1
+    return w1, w2
+
+
+def full_duplex(k: int) -> tuple[float, float]:
+    """async-full-duplex, M = 2: F of b at stage 1 sees version b - 2."""
+    w1, w2 = [0.8, 0.8, 0.8], -0.5  # w1[b]: before the forward of b
+    for b in range(k):
+        x, t = (float(v) for v in scalar_batch(b))
+        y1 = w1[b] * x
+        e2 = w2 * y1 - t
+        w1.append(w1[-1] - 0.1 * w2 * e2 * x)
+        w2 -= 0.1 * e2 * y1
+    return w1[-1], w2
+
+
+@pytest.mark.parametrize(
+    ("mode", "reference"), [("async", delayed), ("async-full-duplex", full_duplex)]
+)
+def test_two_scalar_layers_follow_the_delayed_recurrence(mode: str, reference: Recurrence) -> None:
+    for k in (1, 2, 3, 12):
+        modules = [Scale(0.8), Scale(-0.5)]
+        run = Pipeline(
+            modules, build(mode, 2, k), loss=half_square, batch=scalar_batch, lr=lambda b: 0.1
+        )
+        run.run()
+        found = [float(module.weight.detach()) for module in modules]
+        assert found == pytest.approx(reference(k), rel=1e-12)
+
+
+def three_layers(k: int, *, stash: bool) -> list[float]:
+    """async, M = 3, with products e * w whose w is live, or as old as the forward (stash)."""
+    history = [[0.8], [-0.5], [1.2]]
+    for b in range(k):
+        x, t = (float(v) for v in scalar_batch(b))
+        old = [history[i][max(0, b - (2 - i))] for i in range(3)]
+        now = old if stash else [history[i][b] for i in range(3)]
+        inputs = [x, old[0] * x, old[1] * old[0] * x]
+        e3 = old[2] * inputs[2] - t
+        e2 = now[2] * e3
+        errors = [now[1] * e2, e2, e3]
+        for i in range(3):
+            history[i].append(history[i][b] - 0.1 * errors[i] * inputs[i])
+    return [weights[-1] for weights in history]
+
+
+@pytest.mark.parametrize("mode", ["async", "async-stash"])
+def test_three_scalar_layers_use_live_or_stashed_weights_in_the_backward(mode: str) -> None:
+    modules = [Scale(0.8), Scale(-0.5), Scale(1.2)]
+    run = Pipeline(
+        modules, build(mode, 3, 12), loss=half_square, batch=scalar_batch, lr=lambda b: 0.1
+    )
+    run.run()
+    found = [float(module.weight.detach()) for module in modules]
+    assert found == pytest.approx(three_layers(12, stash=mode == "async-stash"), rel=1e-12)
+    assert found != pytest.approx(three_layers(12, stash=mode != "async-stash"), rel=1e-3)
+
+
+RESTORED = [
+    (mode, kinds)
+    for mode in MODES
+    for kinds in ({}, {"norm": True}, {"analog": True})
+    if not (mode == "async-stash" and "analog" in kinds)
+]
+
+
+@pytest.mark.parametrize(("mode", "kinds"), RESTORED, ids=str)
+def test_a_run_restored_in_mid_flight_is_bit_identical(mode: str, kinds: dict[str, bool]) -> None:
+    n = 4 if mode in SYNC_MODES else 1
+    whole = pipeline(mode, 4, 7, n, **kinds)
+    whole.run()
+    for clock in range(1, whole.schedule.cycles, 3):
+        first = pipeline(mode, 4, 7, n, **kinds)
+        first.run(until=clock)
+        state = first.state_dict()
+        first.run(until=clock + 3)  # must not reach into the state
+        second = pipeline(mode, 4, 7, n, **kinds)
+        second.load_state_dict(state)
+        assert second.clock == clock
+        assert same(list(second.state_dict().values()), list(state.values()))
+        second.run()
+        assert same(weights(second), weights(whole))
+        assert torch.equal(second.losses, whole.losses)
+
+
+def test_running_in_pieces_equals_running_at_once() -> None:
+    whole, pieces = pipeline("async", 4, 9), pipeline("async", 4, 9)
+    whole.run()
+    for clock in range(0, 40, 5):
+        pieces.run(until=clock)
+    assert same(weights(whole), weights(pieces))
+    assert pieces.mean_loss(2, 5) == float(whole.losses[2:5].mean())
+
+
+def test_weights_stay_in_their_storage() -> None:
+    run = pipeline("async", 4, 9)
+    before = [t.data_ptr() for t in weights(run)]
+    run.run()
+    assert [t.data_ptr() for t in weights(run)] == before
+
+
+def test_a_schedule_with_other_stages_is_refused() -> None:
+    with pytest.raises(StageError, match="2 modules given, the schedule has 3 stages"):
+        Pipeline([Scale(1.0), Scale(1.0)], build("async", 3, 4), loss=mse_loss, batch=batch, lr=lr)
+
+
+def test_each_stage_may_have_its_own_learning_rate() -> None:
+    modules = [Scale(0.8), Scale(-0.5)]
+    run = Pipeline(
+        modules,
+        build("sequential", 2, 3),
+        loss=half_square,
+        batch=scalar_batch,
+        lr=[lambda b: 0.1, lambda b: 0.0],
+    )
+    run.run()
+    assert modules[0].weight != 0.8
+    assert modules[1].weight == -0.5
+
+
+def test_analog_layers_cannot_be_stashed() -> None:
+    with pytest.raises(StageError, match="copies weights, which analog arrays cannot: found 8"):
+        pipeline("async-stash", 1, 4, analog=True)
+
+
+def test_misuse_of_a_stage_is_refused() -> None:
+    stage = Stage(nn.Linear(2, 2))
+    with pytest.raises(StageError, match="an update needs a backward"):
+        stage.update(0.1)
+    with pytest.raises(StageError, match="micro-batch 3 is not in flight"):
+        stage.backward(3)
+    stage.forward(0, torch.zeros(1, 2))
+    with pytest.raises(StageError, match="micro-batch 0 is in flight already"):
+        stage.forward(0, torch.zeros(1, 2))
+    last = Stage(nn.Linear(2, 2), loss=mse_loss)
+    with pytest.raises(StageError, match="needs a target"):
+        last.forward(0, torch.zeros(1, 2))
+
+
+def test_a_micro_batch_that_was_not_kept_forbids_updates_and_checkpoints() -> None:
+    stage = Stage(nn.Linear(2, 2))
+    for b in (0, 1):
+        y = stage.forward(b, torch.ones(1, 2), keep=False)
+    stage.backward(0, torch.ones_like(y))
+    with pytest.raises(StageError, match="an update before the backward"):
+        stage.update(0.1)
+    with pytest.raises(StageError, match="micro-batch 1 was run without keeping"):
+        stage.state_dict()
+
+
+class Doubled(nn.Module):
+    """Changes the output of a sigmoid, which its backward needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sigmoid().mul_(2)
+
+
+def test_an_activation_changed_in_place_is_an_error_not_a_wrong_gradient() -> None:
+    stage = Stage(nn.Sequential(nn.Linear(2, 2), Doubled()))
+    y = stage.forward(0, torch.ones(1, 2))
+    with pytest.raises(StageError, match="changed in place"):
+        stage.backward(0, torch.ones_like(y))
