@@ -1,0 +1,100 @@
+"""An analog tile: one array with its elements, its noise streams and its weight."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from analogpipe import update
+from analogpipe.devices import Ideal
+from analogpipe.pulse_response import Response, draw
+from analogpipe.readout import read
+from analogpipe.seeds import generator
+from analogpipe.tile_config import TileConfig
+
+STREAMS = ("update", "read", "eval")
+
+
+class AnalogTile(nn.Module):
+    """An array of ``out`` rows and ``in`` columns.
+
+    Args:
+        weight: initial weight (out, in); clipped into the bounds of the elements.
+        config: device, update and read-out.
+        seed, name: address of the random streams. The elements follow from them and are not part of
+        the state dict.
+
+    In evaluation mode the read-out takes its noise from a stream of its own, so that evaluating
+    leaves training as it is.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, config: TileConfig, *, seed: int, name: str) -> None:
+        super().__init__()
+        if weight.dim() != 2:
+            raise ValueError(f"the weight has {weight.dim()} dimensions, an array has 2")
+        self.config = config
+        self.address = (seed, name)
+        self.response: Response | None = None
+        weight = weight.detach().to(torch.float32).clone()
+        if not isinstance(config.device, Ideal):
+            stream = generator(seed, name, "device")
+            self.response = draw(config.device, (weight.shape[0], weight.shape[1]), stream)
+            torch.clamp(weight, self.response.low, self.response.high, out=weight)
+        self.register_buffer("weight", weight)
+        self._streams = {stream: generator(seed, name, stream) for stream in STREAMS}
+
+    def read_forward(self, x: Tensor) -> Tensor:
+        """Return ``x W^T`` as read: (b, in) -> (b, out)."""
+        weight = self.weight
+        return read(x, lambda q: torch.mm(q, weight.t()), self.config.forward, self._read_stream())
+
+    def read_backward(self, e: Tensor) -> Tensor:
+        """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
+        weight = self.weight
+        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self._read_stream())
+
+    @torch.no_grad()
+    def update(self, x: Tensor, e: Tensor, lr: float) -> None:
+        """Apply the change ``-lr e^T x`` wanted by one micro-batch: x (b, in), e (b, out)."""
+        if lr == 0:
+            return
+        if self.response is None:
+            update.ideal(self.weight, x, e, lr)
+            return
+        update.apply(
+            self.weight,
+            x,
+            e,
+            lr,
+            self.response,
+            self.config.device.granularity,
+            self.config.update,
+            self._streams["update"],
+        )
+
+    def _read_stream(self) -> torch.Generator:
+        return self._streams["read" if self.training else "eval"]
+
+    def get_extra_state(self) -> Tensor:
+        """Return the states of the random streams, (streams, bytes) uint8."""
+        return torch.stack([self._streams[name].get_state() for name in STREAMS])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the random streams."""
+        for name, row in zip(STREAMS, state.cpu(), strict=True):
+            self._streams[name].set_state(row.clone())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "AnalogTile":
+        before = self.weight.device
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        device = self.weight.device
+        if device != before:
+            seed, name = self.address
+            self._streams = {
+                stream: generator(seed, name, stream, device=device) for stream in STREAMS
+            }
+            if self.response is not None:
+                self.response = self.response.to(device)
+        return self

@@ -1,0 +1,125 @@
+"""Configuration of an analog tile: device, update and read-out. Torch-free."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from analogpipe.devices import Device, Ideal, SoftBounds
+
+
+class TileConfigError(ValueError):
+    """A tile configuration that cannot be used."""
+
+
+class UpdateConfig(BaseModel):
+    """How a wanted change becomes pulses (AIHWKit: UpdateParameters; same names and defaults)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["mean", "pulsed", "pulse_train"] = "pulsed"
+    desired_bl: Annotated[int, Field(ge=1)] = 31
+    """Longest pulse train of one sample."""
+    update_management: bool = True
+    """Balance the pulse probabilities of rows and columns by the maxima of |x| and |e|."""
+    update_bl_management: bool = True
+    """Shorten the pulse train of a sample to what it needs."""
+
+
+class ReadoutConfig(BaseModel):
+    """Converters and noise of one matrix-vector product (AIHWKit: IOParameters; same names and
+    defaults).
+
+    Resolutions are fractions of the full range (-bound to bound); 0 turns a quantisation, a bound
+    or a noise off.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    perfect: bool = False
+    inp_bound: Annotated[float, Field(ge=0)] = 1.0
+    inp_res: Annotated[float, Field(ge=0)] = 1 / 126
+    inp_noise: Annotated[float, Field(ge=0)] = 0.0
+    out_bound: Annotated[float, Field(ge=0)] = 12.0
+    out_res: Annotated[float, Field(ge=0)] = 1 / 510
+    out_noise: Annotated[float, Field(ge=0)] = 0.06
+    noise_management: Literal["none", "abs_max"] = "abs_max"
+    bound_management: Literal["none", "iterative"] = "iterative"
+    max_bm_factor: Annotated[int, Field(ge=1)] = 1000
+    max_bm_res: Annotated[float, Field(ge=0)] = 0.25
+    """The input is halved again while it has been divided by no more than ``max_bm_factor`` and by
+    no more than ``max_bm_res`` over the input step."""
+
+
+def _backward() -> ReadoutConfig:
+    return ReadoutConfig(bound_management="none")
+
+
+class TileConfig(BaseModel):
+    """Everything that makes an array: device, update, read-out forward and backward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Device = SoftBounds()
+    update: UpdateConfig = UpdateConfig()
+    forward: ReadoutConfig = ReadoutConfig()
+    backward: ReadoutConfig = Field(default_factory=_backward)
+
+    @classmethod
+    def parse(cls, data: object) -> "TileConfig":
+        """Validate ``data`` (a mapping as read from YAML).
+
+        Raises:
+            TileConfigError: one line that names the first wrong entry.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "tile"
+            raise TileConfigError(f"{where}: {first['msg']}, found {first['input']!r}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TileConfig":
+        """Read the tile of a YAML file (as :meth:`dump` writes it)."""
+        return cls.parse(_read(path))
+
+    def dump(self) -> str:
+        """Return the tile as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def digital() -> TileConfig:
+    """Return the tile without any analog effect: ideal device, perfect read-out."""
+    perfect = ReadoutConfig(perfect=True)
+    return TileConfig(device=Ideal(), forward=perfect, backward=perfect)
+
+
+def load_tiles(path: str | Path) -> dict[str, TileConfig]:
+    """Read a YAML file that maps names to tiles, such as config/devices.yaml.
+
+    Raises:
+        TileConfigError: the file is no such mapping, or a tile in it is wrong.
+    """
+    data = _read(path)
+    if not isinstance(data, dict):
+        raise TileConfigError(
+            f"{path}: a mapping of names to tiles is needed, found {type(data).__name__}"
+        )
+    tiles = {}
+    for name, entry in data.items():
+        try:
+            tiles[str(name)] = TileConfig.parse(entry)
+        except TileConfigError as error:
+            raise TileConfigError(f"{path}: {name}: {error}") from None
+    return tiles
+
+
+def _read(path: str | Path) -> object:
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise TileConfigError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise TileConfigError(f"{path} is no YAML: {str(error).splitlines()[0]}") from None

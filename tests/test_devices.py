@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+
+from analogpipe.devices import ConstantStep, LinearStep, SoftBounds
+from analogpipe.pulse_response import draw
+from analogpipe.seeds import generator
+from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
+
+
+def test_the_shipped_devices_load() -> None:
+    tiles = load_tiles("config/devices.yaml")
+    assert tiles["linear-tau0.6"].device.w_max == 0.6  # type: ignore[union-attr]
+    assert tiles["linear-tau0.8"].device.w_min == -0.8  # type: ignore[union-attr]
+
+
+def test_a_tile_survives_a_round_trip(tmp_path) -> None:
+    tile = load_tiles("config/devices.yaml")["linear-tau0.6"]
+    (tmp_path / "tile.yaml").write_text(tile.dump())
+    assert TileConfig.load(tmp_path / "tile.yaml") == tile
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"device": {"kind": "soft_bound"}}, "soft_bounds"),
+        ({"device": {"kind": "soft_bounds", "dw_min": 0}}, "greater than 0"),
+        ({"device": {"kind": "soft_bounds", "w_min": 0.1}}, "w_min"),
+        ({"device": {"kind": "constant_step", "w_min": 1.0}}, "below w_max"),
+        ({"update": {"desired_bl": 0}}, "desired_bl"),
+        ({"readout": {}}, "readout"),
+        ([], "tile"),
+    ],
+)
+def test_a_wrong_tile_is_named_in_one_line(data: object, message: str) -> None:
+    with pytest.raises(TileConfigError, match=message) as error:
+        TileConfig.parse(data)
+    assert "\n" not in str(error.value)
+
+
+def test_elements_spread_as_stated() -> None:
+    device = SoftBounds(
+        dw_min=0.01, dw_min_dtod=0.1, w_max_dtod=0.2, up_down=-0.2, up_down_dtod=0.05
+    )
+    elements = draw(device, (400, 400), generator(0, "draw"))
+    up, down = elements.base
+    assert float(up.mean()) == pytest.approx(0.008, rel=2e-3)
+    assert float(down.mean()) == pytest.approx(0.01, rel=2e-3)
+    assert float(up.std()) == pytest.approx(0.01 * math.hypot(0.1, 0.05), rel=1e-2)
+    assert float((up - down).std()) == pytest.approx(0.01 * 2 * 0.05, rel=1e-2)
+    assert float(elements.high.std()) == pytest.approx(0.6 * 0.2, rel=1e-2)
+
+
+def test_the_symmetric_point_is_where_pulses_cancel() -> None:
+    elements = draw(SoftBounds(up_down=0.1), (5, 7), generator(0, "point"))
+    point = elements.symmetric_point()
+    up, down = elements.steps(point, slice(None), torch.empty(2, 5, 7))
+    torch.testing.assert_close(up, down)
+
+
+@pytest.mark.parametrize(
+    "device", [ConstantStep(dw_min=0.01), LinearStep(gamma_up=0.5, gamma_down=0.2), SoftBounds()]
+)
+def test_pulses_stay_in_the_bounds(device: ConstantStep | LinearStep | SoftBounds) -> None:
+    elements = draw(device, (8, 8), generator(0, "bounds"))
+    weight = torch.zeros(8, 8).clamp_(elements.low, elements.high)
+    stream = generator(0, "pulses")
+    for _ in range(1500):
+        elements.pulse(weight, torch.tensor(True), stream)
+    assert bool((weight <= elements.high).all())
+    assert float((weight - elements.high).abs().median()) < 0.1
+
+
+def test_one_pulse_has_the_stated_noise() -> None:
+    device = SoftBounds(dw_min=0.01, dw_min_dtod=0, w_max_dtod=0, w_min_dtod=0, up_down_dtod=0)
+    elements = draw(device, (300, 300), generator(0, "one"))
+    weight = torch.full((300, 300), 0.3)
+    elements.pulse(weight, torch.tensor(False), generator(0, "one-pulse"))
+    change = weight - 0.3
+    assert float(change.mean()) == pytest.approx(-0.015, rel=5e-3)
+    assert float(change.std()) == pytest.approx(0.015 * 0.3, rel=2e-2)
