@@ -54,12 +54,15 @@ class Dataset(Strict):
 
 
 class Mlp(Strict):
-    """Fully connected network: ``depth`` blocks of one linear layer each, the last one the classifier."""
+    """Fully connected network: ``depth`` blocks of one linear layer and tanh, the last one the classifier."""
 
     kind: Literal["mlp"]
     name: Name = Field(description="label of the network in every path, table and figure")
-    depth: int = Field(ge=1, description="number of blocks")
+    depth: int = Field(ge=2, description="number of blocks")
     width: int = Field(ge=1, description="units of a hidden layer")
+    residual: bool = Field(
+        default=True, description="a block between the first and the last adds its input to its output"
+    )
 
     @property
     def blocks(self) -> int:

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
 from analogpipe.config import Mlp
 from analogpipe.layers import AnalogLinear, initial
@@ -22,10 +22,27 @@ def build(
     blocks: list[nn.Module] = []
     for index in range(config.depth):
         layer = _linear(widths[index], widths[index + 1], tile, seed, f"block{index}")
-        last = index == config.depth - 1
-        parts = [nn.Flatten()] if index == 0 else []
-        blocks.append(nn.Sequential(*parts, layer, *([] if last else [nn.Tanh()])))
+        if index == 0:
+            blocks.append(nn.Sequential(nn.Flatten(), layer, nn.Tanh()))
+        elif index == config.depth - 1:
+            blocks.append(layer)
+        else:
+            block = nn.Sequential(layer, nn.Tanh())
+            blocks.append(Residual(block) if config.residual else block)
     return blocks
+
+
+class Residual(nn.Module):
+    """A block that adds its input to what it computes, in place of what it computes alone."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, width) to (B, width)."""
+        y: Tensor = self.block(x)
+        return x + y
 
 
 def _linear(inputs: int, outputs: int, tile: TileConfig | None, seed: int, name: str) -> nn.Module:
