@@ -11,51 +11,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from analogpipe import schedule, staleness
-from analogpipe.devices import SoftBounds
 from analogpipe.engine import Pipeline
-from analogpipe.layers import AnalogLinear
-from analogpipe.partition import partition
 from analogpipe.schedule import MODES, SYNC_MODES, Kind, build
-from analogpipe.seeds import generator
 from analogpipe.stage import Stage, StageError
-from analogpipe.tile_config import TileConfig
 from test_schedule import sizes
+from tiny_network import batch, blocks, lr, pipeline_parts
 
 torch.set_num_threads(1)  # threads slow tiny layers down by far
-BLOCKS, WIDTH, BATCH = 8, 6, 4
-
-
-def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[nn.Module]:
-    stream = generator(seed, "blocks")
-    made: list[nn.Module] = []
-    for i in range(BLOCKS):
-        if analog:
-            layer: nn.Module = AnalogLinear(
-                WIDTH, WIDTH, TileConfig(device=SoftBounds()), seed=seed, name=f"block{i}"
-            )
-        else:
-            layer = nn.Linear(WIDTH, WIDTH)
-            with torch.no_grad():
-                for p in layer.parameters():
-                    p.uniform_(-0.6, 0.6, generator=stream)
-        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
-    return made
-
-
-def batch(b: int) -> tuple[Tensor, Tensor]:
-    stream = generator(7, "batch", b)
-    x = torch.randn(BATCH, WIDTH, generator=stream)
-    return x, torch.randint(0, WIDTH, (BATCH,), generator=stream)
-
-
-def lr(b: int) -> float:
-    return 0.3 / (1 + 0.1 * b)
 
 
 def pipeline(mode: str, stages: int, k: int, n: int = 1, **kinds: bool) -> Pipeline:
-    made = blocks(**kinds)
-    modules = [nn.Sequential(*made[p.start : p.stop]) for p in partition([1.0] * BLOCKS, stages)]
-    return Pipeline(modules, build(mode, stages, k, n), loss=cross_entropy, batch=batch, lr=lr)
+    modules, options = pipeline_parts(mode, stages, k, n, **kinds)
+    return Pipeline(modules, **options)
 
 
 def weights(run: Pipeline) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """One accelerator of a pipeline: a module, its live weights, its micro-batches in flight."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from analogpipe.layers import AnalogLayer
+from analogpipe.mitigation import Prediction
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _Saved = tuple[Tensor, int]
@@ -42,10 +44,18 @@ class Stage:
     The last stage gets a ``loss`` of (output, target), the mean over the micro-batch.
     """
 
-    def __init__(self, module: nn.Module, *, loss: Loss | None = None, stash: bool = False) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        loss: Loss | None = None,
+        stash: bool = False,
+        prediction: Prediction | None = None,
+    ) -> None:
         self.module = module
         self.loss = loss
         self.stash = stash
+        self.prediction = prediction
         self.version = 0
         self.accumulated = 0
         self.analog = [part for part in module.modules() if isinstance(part, AnalogLayer)]
@@ -83,7 +93,7 @@ class Stage:
             raise StageError(f"micro-batch {b} is in flight already")
         flight = self._in_flight[b] = _Flight(x, target, self.version, keep)
         if not keep:
-            return self._run(flight).detach()
+            return self._run(b, flight).detach()
         saved, live, buffers, stash = flight.saved, self._live, self._buffers, self.stash
 
         def pack(t: Tensor) -> Tensor | _Saved:
@@ -97,10 +107,12 @@ class Stage:
             return item
 
         with saved_tensors_hooks(pack, _unpack):
-            return self._run(flight).detach()
+            return self._run(b, flight).detach()
 
-    def _run(self, flight: _Flight) -> Tensor:
-        y = self.module(flight.x)
+    def _run(self, b: int, flight: _Flight) -> Tensor:
+        shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
+        with shift:
+            y = self.module(flight.x)
         if not isinstance(y, Tensor):
             raise StageError(f"stages exchange one tensor, the module gave {type(y).__name__}")
         if self.loss is not None:
@@ -150,6 +162,15 @@ class Stage:
             layer.update(rate)
         self.accumulated = 0
         self.version += 1
+        if self.prediction is not None:
+            self.prediction.record()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Output of the module in evaluation mode."""
+        with torch.no_grad():
+            y: Tensor = self.module.eval()(x)
+        self.module.train()
+        return y
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next action depends on, as a flat dict of copied tensors."""
@@ -164,6 +185,8 @@ class Stage:
             state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
             for i, layer in enumerate(self.analog):
                 state |= {f"pending.{i}.{j}": t for j, t in enumerate(layer.pending_state())}
+        if self.prediction is not None:
+            state |= {f"velocity.{i}": v for i, v in enumerate(self.prediction.velocity)}
         for b, flight in self._in_flight.items():
             if not flight.kept:
                 raise StageError(f"micro-batch {b} was run without keeping its activations")
@@ -189,7 +212,7 @@ class Stage:
         self._in_flight.clear()
         random_state = torch.get_rng_state()
         for b in state["in_flight"].tolist():
-            self._in_flight[b] = self._replay(under(state, f"flight.{b}."))
+            self._in_flight[b] = self._replay(b, under(state, f"flight.{b}."))
         torch.set_rng_state(random_state)
         self.module.load_state_dict(under(state, "module."))
         self.version, self.accumulated = state["counters"].tolist()
@@ -201,8 +224,11 @@ class Stage:
         for i, layer in enumerate(self.analog):
             pending = under(state, f"pending.{i}.")
             layer.load_pending([pending[str(j)].clone() for j in range(len(pending))])
+        if self.prediction is not None:
+            velocity = under(state, "velocity.")
+            self.prediction.load([velocity[str(i)] for i in range(len(velocity))])
 
-    def _replay(self, state: dict[str, Tensor]) -> _Flight:
+    def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
         version, needs_gradient = state["facts"].tolist()
         x = state["x"].clone().requires_grad_(bool(needs_gradient))
         flight = _Flight(x, state.get("target"), version)
@@ -223,7 +249,7 @@ class Stage:
             return item
 
         with saved_tensors_hooks(pack, _unpack):
-            self._run(flight)
+            self._run(b, flight)
         return flight
 
 

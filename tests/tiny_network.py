@@ -1,0 +1,54 @@
+"""A tiny network of eight blocks and its data, for the tests of the pipeline."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from analogpipe.devices import SoftBounds
+from analogpipe.layers import AnalogLinear
+from analogpipe.partition import partition
+from analogpipe.schedule import build
+from analogpipe.seeds import generator
+from analogpipe.tile_config import TileConfig
+
+BLOCKS, WIDTH, BATCH = 8, 6, 4
+
+
+def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[nn.Module]:
+    stream = generator(seed, "blocks")
+    made: list[nn.Module] = []
+    for i in range(BLOCKS):
+        if analog:
+            layer: nn.Module = AnalogLinear(
+                WIDTH, WIDTH, TileConfig(device=SoftBounds()), seed=seed, name=f"block{i}"
+            )
+        else:
+            layer = nn.Linear(WIDTH, WIDTH)
+            with torch.no_grad():
+                for p in layer.parameters():
+                    p.uniform_(-0.6, 0.6, generator=stream)
+        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
+    return made
+
+
+def batch(b: int) -> tuple[Tensor, Tensor]:
+    stream = generator(7, "batch", b)
+    x = torch.randn(BATCH, WIDTH, generator=stream)
+    return x, torch.randint(0, WIDTH, (BATCH,), generator=stream)
+
+
+def lr(b: int) -> float:
+    return 0.3 / (1 + 0.1 * b)
+
+
+def pipeline_parts(
+    mode: str, stages: int, k: int, n: int = 1, *, prediction: bool = False, **kinds: bool
+) -> tuple[list[nn.Module], dict[str, Any]]:
+    """Modules and options of a pipeline."""
+    made = blocks(**kinds)
+    modules = [nn.Sequential(*made[p.start : p.stop]) for p in partition([1.0] * BLOCKS, stages)]
+    options = {"loss": cross_entropy, "batch": batch, "lr": lr}
+    options["prediction"] = 0.5 if prediction else None
+    return [*modules], {"schedule": build(mode, stages, k, n), **options}
