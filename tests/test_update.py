@@ -7,6 +7,7 @@ from analogpipe.devices import ConstantStep, Pulsed, SoftBounds
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
 from analogpipe.tile_config import UpdateConfig
+from analogpipe.update import Updater
 
 PLAIN = {"dw_min_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}
 
@@ -23,16 +24,8 @@ def _changes(
     """Changes of a one-input array whose rows all see the same signals, (repeats,)."""
     elements = draw(device, (repeats, x.shape[1]), generator(0, "elements"))
     weight = torch.full((repeats, x.shape[1]), start)
-    update.apply(
-        weight,
-        x,
-        e.expand(-1, repeats),
-        lr,
-        elements,
-        device.granularity,
-        config,
-        generator(0, "update"),
-    )
+    updater = Updater(weight, elements, device.granularity, config, generator(0, "update"))
+    updater.apply(x, e.expand(-1, repeats), lr)
     return weight[:, 0] - start
 
 
@@ -98,7 +91,8 @@ def test_blocks_do_not_change_the_mean(block: int, monkeypatch: pytest.MonkeyPat
     elements = draw(SoftBounds(dw_min=1e-4), (20, 10), generator(0, "blocks"))
     weight = torch.zeros(20, 10)
     x, e = torch.randn(8, 10, generator=generator(1)), torch.randn(8, 20, generator=generator(2))
-    update.apply(weight, x, e, 5e-4, elements, 1e-4, UpdateConfig(rule="mean"), generator(0))
+    updater = Updater(weight, elements, 1e-4, UpdateConfig(rule="mean"), generator(0))
+    updater.apply(x, e, 5e-4)
     up, down = elements.base
     wanted, activity = -5e-4 * e.t() @ x, 5e-4 * e.abs().t() @ x.abs()
     expected = ((activity + wanted) * up - (activity - wanted) * down) / 2e-4

@@ -6,21 +6,29 @@ from torch import Tensor
 from analogpipe.scratch import scratch
 
 UNIT = 12**0.5 / 2**16
-"""Scale that gives :func:`uniform16` unit variance."""
+"""Scale that gives the numbers of :class:`Uniform16` unit variance."""
 
 _FULL = -(2**63)
 _TABLE_FROM = 8192
 _tables: dict[torch.device, Tensor] = {}
 
 
-def uniform16(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return uniform odd integers in (-2**15, 2**15), as float32 in the shape of ``like`` (scratch
-    memory).
+class Uniform16:
+    """Uniform integers in [-2**15, 2**15), as float32, in the shape of ``like``.
 
-    Mean exactly 0, variance ``1 / UNIT**2``. One 64-bit draw gives four of them.
+    Their variance is ``1 / UNIT**2``; their mean, -1/2, is 3e-5 standard deviations. One 64-bit
+    draw gives four of them. The work space is shared by all instances.
     """
-    out = scratch("uniform16", like.shape, like)
-    return out.copy_(_bits(like, generator).view(like.shape))
+
+    def __init__(self, like: Tensor) -> None:
+        self._words, bits = _space(like)
+        self._bits = bits.view(like.shape)
+        self._out = scratch("uniform16", like.shape, like)
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Return new numbers (scratch memory)."""
+        self._words.random_(_FULL, None, generator=generator)
+        return self._out.copy_(self._bits)
 
 
 def normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -31,24 +39,24 @@ def normal(like: Tensor, generator: torch.Generator) -> Tensor:
     out = scratch("normal", like.shape, like)
     if like.numel() < _TABLE_FROM or like.is_cuda:
         return out.normal_(generator=generator)
+    words, bits = _space(like)
+    words.random_(_FULL, None, generator=generator)
     index = scratch("index", (like.numel(),), like, torch.int32)
-    index.copy_(_bits(like, generator)).add_(2**15)
+    index.copy_(bits).add_(2**15)
     torch.index_select(_table(like.device), 0, index, out=out.view(-1))
     return out
 
 
-def _bits(like: Tensor, generator: torch.Generator) -> Tensor:
-    size = like.numel()
-    words = scratch("bits", ((size + 3) // 4,), like, torch.int64)
-    halves = words.random_(_FULL, None, generator=generator).view(torch.int16)
-    return halves.bitwise_or_(1)[:size]
+def _space(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return 64-bit words for the numbers of ``like``, and their first 16-bit parts."""
+    words = scratch("bits", ((like.numel() + 3) // 4,), like, torch.int64)
+    return words, words.view(torch.int16)[: like.numel()]
 
 
 def _table(device: torch.device) -> Tensor:
-    """Quantiles in the middle of 32,768 equal cells (twice each, as the draws are odd), scaled to
-    unit variance."""
+    """Quantiles in the middle of 65,536 equal cells, scaled to unit variance."""
     if device not in _tables:
-        cells = (torch.arange(2**15, dtype=torch.float64) + 0.5) / 2**15
-        quantiles = torch.special.ndtri(cells).repeat_interleave(2)
+        cells = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
+        quantiles = torch.special.ndtri(cells)
         _tables[device] = (quantiles / quantiles.std(correction=0)).float().to(device)
     return _tables[device]

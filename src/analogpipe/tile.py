@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analogpipe import update
 from analogpipe.devices import Ideal
 from analogpipe.pulse_response import Response, draw
 from analogpipe.readout import read
 from analogpipe.seeds import generator
 from analogpipe.tile_config import TileConfig
+from analogpipe.update import Updater, ideal
 
 STREAMS = ("update", "read", "eval")
 
@@ -44,6 +44,7 @@ class AnalogTile(nn.Module):
             torch.clamp(weight, self.response.low, self.response.high, out=weight)
         self.register_buffer("weight", weight)
         self._streams = {stream: generator(seed, name, stream) for stream in STREAMS}
+        self._updater: Updater | None = None
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
@@ -61,18 +62,17 @@ class AnalogTile(nn.Module):
         if lr == 0:
             return
         if self.response is None:
-            update.ideal(self.weight, x, e, lr)
+            ideal(self.weight, x, e, lr)
             return
-        update.apply(
-            self.weight,
-            x,
-            e,
-            lr,
-            self.response,
-            self.config.device.granularity,
-            self.config.update,
-            self._streams["update"],
-        )
+        if self._updater is None:
+            self._updater = Updater(
+                self.weight,
+                self.response,
+                self.config.device.granularity,
+                self.config.update,
+                self._streams["update"],
+            )
+        self._updater.apply(x, e, lr)
 
     def _read_stream(self) -> torch.Generator:
         return self._streams["read" if self.training else "eval"]
@@ -97,4 +97,5 @@ class AnalogTile(nn.Module):
             }
             if self.response is not None:
                 self.response = self.response.to(device)
+        self._updater = None
         return self
