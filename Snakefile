@@ -1,9 +1,9 @@
 """Calibrate devices, train networks in pipelines, aggregate, draw, judge the claims.
 
-    snakemake                                       everything of the quick profile
-    snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
-    snakemake calibration | training | sweep | tables | figures      one step and what it needs
-    snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
+snakemake                                       everything of the quick profile
+snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
+snakemake calibration | training | sweep | tables | figures      one step and what it needs
+snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
 """
 
 from snakemake.utils import min_version

@@ -5,29 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from analogpipe.config import ConfigError, load_profile
 from analogpipe.files import FileError
 
 ROOT = Path(__file__).parents[1]
-
-
-def edited(profile: Path, tmp_path: Path, path: str, value: object) -> Path:
-    """Copy a profile with one key (a dotted path) set to a value; a value of ... removes it."""
-    content = yaml.safe_load(profile.read_text())
-    content["devices_file"] = str(ROOT / "config" / "devices.yaml")
-    *parents, key = path.split(".")
-    section = content
-    for parent in parents:
-        section = section[parent]
-    if value is ...:
-        del section[key]
-    else:
-        section[key] = value
-    copy = tmp_path / "edited.yaml"
-    copy.write_text(yaml.safe_dump(content))
-    return copy
 
 
 BAD = [
@@ -58,9 +40,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("path", "value", "words"), BAD, ids=[f"{b[0]}={b[1]}" for b in BAD])
-def test_bad_profile(tiny_profile, tmp_path, path, value, words):
+def test_bad_profile(edited, path, value, words):
     with pytest.raises(ConfigError) as caught:
-        load_profile(edited(tiny_profile, tmp_path, path, value))
+        load_profile(edited(path, value))
     message = str(caught.value)
     assert "\n" not in message
     for word in ["edited.yaml", *words]:
@@ -105,11 +87,11 @@ def test_shipped_profiles_load(profile):
         ("dataset", {"kind": "mnist", "name": "mnist", "validation": 5, "path": "nowhere"}),
     ],
 )
-def test_command_says_one_line_and_writes_nothing(tiny_profile, tmp_path, path, value):
+def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "analogpipe.training", "--device", "digital", "--mode", "async",
                "--stages", "1", "--seed", "0", "--out", str(out),
-               "--profile", str(edited(tiny_profile, tmp_path, path, value))]  # fmt: skip
+               "--profile", str(edited(path, value))]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stdout == ""

@@ -50,7 +50,9 @@ def test_image_folder(tmp_path):
             folder = tmp_path / split / label
             folder.mkdir(parents=True)
             for i in range(count):
-                Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+                Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).save(
+                    folder / f"{i}.png"
+                )
     config = Dataset(kind="image_folder", name="pets", path=str(tmp_path), validation=2)
     images = data.load(config)
     assert images.shape == (3, 4, 4)

@@ -27,7 +27,11 @@ def locked(python: str) -> dict[str, str]:
     versions = {}
     for line in re.findall(r"^[a-zA-Z0-9].*==.*$", LOCK, re.MULTILINE):
         requirement = Requirement(line.rstrip("\\ "))
-        variables = {"python_full_version": f"{python}.5", "python_version": python, "sys_platform": "linux"}
+        variables = {
+            "python_full_version": f"{python}.5",
+            "python_version": python,
+            "sys_platform": "linux",
+        }
         if requirement.marker is None or requirement.marker.evaluate(variables):
             versions[canonicalize_name(requirement.name)] = str(requirement.specifier)[2:]
     return versions
@@ -48,7 +52,9 @@ def test_lock_lies_in_the_open_ranges(python):
 
 
 def test_conda_environment_is_the_lock():
-    (python,) = [e.split("=")[1] for e in ENVIRONMENT if isinstance(e, str) and e.startswith("python=")]
+    (python,) = [
+        e.split("=")[1] for e in ENVIRONMENT if isinstance(e, str) and e.startswith("python=")
+    ]
     versions = locked(python)
     assert conda() == {name: versions[name] for name in RANGES}
 

@@ -147,7 +147,9 @@ def test_bad_checkpoint_is_refused_and_the_one_before_it_used(tmp_path, capsys, 
         saved(tmp_path, key="b", number=2)
     else:
         content = newest.read_bytes()
-        newest.write_bytes({"truncated": content[:-3], "garbage": b"\xff" * 40, "empty": b""}[damage])
+        newest.write_bytes(
+            {"truncated": content[:-3], "garbage": b"\xff" * 40, "empty": b""}[damage]
+        )
     found = store.load()
     assert found is not None
     assert found.notes == {"rows": [1]}

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from analogpipe.files import write_atomically
+from analogpipe.files import write_bytes
 
 KEPT = 2
 
@@ -35,7 +35,7 @@ class Store:
     def save(self, number: int, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
         """Write checkpoint ``number`` and keep the one before it. Raises OSError, e.g. on a full disk."""
         content = save(tensors, {"key": self.key, "notes": json.dumps(notes)})
-        write_atomically(self._path(number), lambda file: file.write(content))
+        write_bytes(self._path(number), content)
         for old in self._numbers()[KEPT:]:
             self._path(old).unlink()
 
@@ -52,7 +52,8 @@ class Store:
                     if header.get("key") != self.key:
                         raise ValueError("it belongs to another run or version of the code")
                     notes = json.loads(header["notes"])
-                    return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, notes)
+                    names = list(file.keys())
+                    return Checkpoint({name: file.get_tensor(name) for name in names}, notes)
             except (SafetensorError, OSError, ValueError, KeyError, struct.error) as error:
                 print(f"{path}: checkpoint refused: {error}", file=sys.stderr)
         return None
@@ -66,4 +67,6 @@ class Store:
 
     def _numbers(self) -> list[int]:
         """Numbers of the stored checkpoints, newest first."""
-        return sorted((int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")), reverse=True)
+        return sorted(
+            (int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")), reverse=True
+        )

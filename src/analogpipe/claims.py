@@ -90,7 +90,16 @@ def judge(evidence: Evidence) -> pd.DataFrame:
     for claim, rule in RULES.items():
         for measure, region, (measured, low, high) in rule(evidence):
             rows.append(
-                (claim, STATEMENTS[claim], measure, str(region), measured, low, high, region.verdict(low, high))
+                (
+                    claim,
+                    STATEMENTS[claim],
+                    measure,
+                    str(region),
+                    measured,
+                    low,
+                    high,
+                    region.verdict(low, high),
+                )
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -105,12 +114,18 @@ def exact(value: float) -> tuple[float, float, float]:
 
 def _one_copy(evidence: Evidence) -> Iterator[Row]:
     passes = evidence.schedules[evidence.schedules["action"].isin(["B", "U"])]
-    passes = passes[passes["mode"].map(lambda mode: evidence.profile.modes[mode].schedule != "async-stash")]
+    passes = passes[
+        passes["mode"].map(lambda mode: evidence.profile.modes[mode].schedule != "async-stash")
+    ]
     # The versions of a stage's backward passes must be the updates that it has made until then.
     updates = passes["action"].eq("U").groupby([passes["mode"], passes["stages"], passes["stage"]])
-    made = updates.cumsum() - passes["action"].eq("U")
+    made = updates.cumsum() - passes["action"].eq("U").astype(int)
     live = (passes["version"] == made)[passes["action"] == "B"]
-    yield "backward passes that used the weights then in the array, share", Region(1, 1), exact(live.mean())
+    yield (
+        "backward passes that used the weights then in the array, share",
+        Region(1, 1),
+        exact(live.mean()),
+    )
     in_place = evidence.weights["in_place"].mean()
     yield "schedules whose weights never left their storage, share", Region(1, 1), exact(in_place)
 
@@ -158,7 +173,9 @@ def _samples(evidence: Evidence) -> Iterator[Row]:
     most = max(evidence.profile.stages)
     for mode in _modes(evidence, "async"):
         for device in evidence.profile.devices:
-            own, base = evidence.paired(evidence.targets, "samples", device, mode, "sequential", most)
+            own, base = evidence.paired(
+                evidence.targets, "samples", device, mode, "sequential", most
+            )
             yield (
                 f"samples to target, {mode} over sequential, {device}, M={most}",
                 Region(high=1.25),
@@ -208,17 +225,20 @@ def show(claims: pd.DataFrame) -> None:
     """Print the claims table to the terminal."""
     table = Table("claim", "measure", "expected", "measured", "95 % interval", "verdict")
     colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
-    for row in claims.itertuples():
-        between = f"{row.low:.4g} to {row.high:.4g}"
-        verdict = f"[{colours[row.verdict]}]{row.verdict}[/]"
-        table.add_row(row.claim, row.measure, row.expected, f"{row.measured:.4g}", between, verdict)
+    for row in claims.to_dict("records"):
+        between = f"{row['low']:.4g} to {row['high']:.4g}"
+        verdict = f"[{colours[row['verdict']]}]{row['verdict']}[/]"
+        measured = f"{row['measured']:.4g}"
+        table.add_row(row["claim"], row["measure"], row["expected"], measured, between, verdict)
     Console(width=150).print(table)
 
 
 def main(
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     root: Annotated[Path, typer.Option(help="results/PROFILE, with its tables")],
-    only_show: Annotated[bool, typer.Option("--show", help="print the table that is there")] = False,
+    only_show: Annotated[
+        bool, typer.Option("--show", help="print the table that is there")
+    ] = False,
 ) -> None:
     """Judge the claims by the tables of a profile."""
     tables = root / "tables"

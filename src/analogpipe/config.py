@@ -61,7 +61,8 @@ class Mlp(Strict):
     depth: int = Field(ge=2, description="number of blocks")
     width: int = Field(ge=1, description="units of a hidden layer")
     residual: bool = Field(
-        default=True, description="a block between the first and the last adds its input to its output"
+        default=True,
+        description="a block between the first and the last adds its input to its output",
     )
 
     @property
@@ -87,7 +88,7 @@ class Mode(Strict):
     @property
     def weights_depend_on_stages(self) -> bool:
         """Whether the stage count changes the weights, or only the cycles that they take."""
-        return self.schedule.startswith("async")
+        return str(self.schedule).startswith("async")
 
 
 class Training(Strict):
@@ -170,7 +171,10 @@ class Profile(Strict):
                 "the others are compared with it"
             )
         for device in self.devices:
-            for table, name in ((self.learning_rates, "learning_rates"), (self.sweep.rates, "sweep.rates")):
+            for table, name in (
+                (self.learning_rates, "learning_rates"),
+                (self.sweep.rates, "sweep.rates"),
+            ):
                 if device not in table:
                     raise ValueError(f"{name}: no entry for device {device}")
             for mode in self.modes:
@@ -277,7 +281,9 @@ def load_profile(path: Path) -> Profile:
 def load_devices(path: Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
     return {
-        str(name): checked(TileConfig, value if isinstance(value, dict) else {"device": value}, f"{path}: {name}")
+        str(name): checked(
+            TileConfig, value if isinstance(value, dict) else {"device": value}, f"{path}: {name}"
+        )
         for name, value in read_yaml(path).items()
     }
 

@@ -1,5 +1,6 @@
 """The figures, drawn from tables alone: PDF and PNG, at column width, readable in grey."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analogpipe.command import run as run_command
-from analogpipe.files import write_atomically
+from analogpipe.files import write_bytes
 
 COLUMN = 3.5  # inches, one column of a two-column paper
 # A mode has one colour, marker and dash everywhere; the colours also differ in lightness.
@@ -22,6 +23,7 @@ STYLES = {
     "sync": ("#d95f02", "s", (4, 1.5)),
     "async": ("#5aae61", "^", (1.5, 1)),
 }
+TRAINS = {"up": "#0b3c5d", "down": "#d95f02", "alternating": "#5aae61"}
 FAMILY_SHADES = (1.0, 0.75, 0.5)
 
 
@@ -46,10 +48,17 @@ def mode_styles(modes: list[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _line(axes: Axes, x: Any, low: Any, middle: Any, high: Any, style: dict[str, Any], label: str) -> None:
+def _line(
+    axes: Axes, x: Any, low: Any, middle: Any, high: Any, style: dict[str, Any], label: str
+) -> None:
     axes.plot(
-        x, middle, color=style["colour"], marker=style["marker"], markevery=0.15 if len(x) > 10 else 1,
-        linestyle=style["dashes"], label=label,
+        x,
+        middle,
+        color=style["colour"],
+        marker=style["marker"],
+        markevery=0.15 if len(x) > 10 else 1,
+        linestyle=style["dashes"],
+        label=label,
     )
     axes.fill_between(x, low, high, color=style["colour"], alpha=0.2, linewidth=0)
 
@@ -71,17 +80,45 @@ def schedules(tables: dict[str, pd.DataFrame], stages: int = 4, clocks: int = 26
     for axes, mode in zip(panels, modes, strict=True):
         here = executed[(executed["mode"] == mode) & (executed["stages"] == stages)]
         here = here[here["clock"] < clocks]
-        updates = set(zip(*(here.loc[here["action"] == "U", c] for c in ("clock", "stage", "micro_batch")), strict=True))
+        updates = set(
+            zip(
+                *(here.loc[here["action"] == "U", c] for c in ("clock", "stage", "micro_batch")),
+                strict=True,
+            )
+        )
         for action in here[here["action"] != "U"].itertuples():
-            axes.barh(action.stage, 1, left=action.clock, height=0.86, color=shades[action.action],
-                      edgecolor="white", linewidth=0.4)
-            axes.text(action.clock + 0.5, action.stage, str(action.micro_batch), ha="center", va="center",
-                      fontsize=4.5, color="white" if action.action == "B" else "black")
+            axes.barh(
+                action.stage,
+                1,
+                left=action.clock,
+                height=0.86,
+                color=shades[action.action],
+                edgecolor="white",
+                linewidth=0.4,
+            )
+            axes.text(
+                action.clock + 0.5,
+                action.stage,
+                str(action.micro_batch),
+                ha="center",
+                va="center",
+                fontsize=4.5,
+                color="white" if action.action == "B" else "black",
+            )
             if action.action == "B" and (action.clock, action.stage, action.micro_batch) in updates:
-                axes.plot([action.clock + 1] * 2, [action.stage - 0.43, action.stage + 0.43], color="black", linewidth=1.2)
+                axes.plot(
+                    [action.clock + 1] * 2,
+                    [action.stage - 0.43, action.stage + 0.43],
+                    color="black",
+                    linewidth=1.2,
+                )
         row = table1.loc[(mode, stages)]
-        axes.set_title(f"{mode}: density {row['density_executed']:.2f}", fontsize=7, loc="left", pad=2)
-        axes.set(ylim=(stages + 0.6, 0.4), yticks=range(1, stages + 1), xlim=(0, clocks), ylabel="stage")
+        axes.set_title(
+            f"{mode}: density {row['density_executed']:.2f}", fontsize=7, loc="left", pad=2
+        )
+        axes.set(
+            ylim=(stages + 0.6, 0.4), yticks=range(1, stages + 1), xlim=(0, clocks), ylabel="stage"
+        )
         axes.tick_params(length=2)
         sns.despine(ax=axes)
     panels[-1].set_xlabel("clock (F light, B dark, micro-batch as number, | update)")
@@ -89,31 +126,54 @@ def schedules(tables: dict[str, pd.DataFrame], stages: int = 4, clocks: int = 26
 
 
 def device(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Fig. 2: the measured pulse response of the calibrated arrays, the fits, the symmetric points."""
-    response, summary = tables["response"], tables["calibration"]
-    names = list(dict.fromkeys(response["device"]))
-    figure = Figure(figsize=(COLUMN, 1.95 * len(names)))
-    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
-    looks = {"up": ("#0b3c5d", "o"), "down": ("#d95f02", "s"), "alternating": ("#5aae61", "^")}
-    for axes, name in zip(panels, names, strict=True):
+    """Fig. 2: measured pulse response of some elements of each array, the fits, the symmetric points."""
+    response, fits = tables["response"], tables["calibration"]
+    names = _devices(response)
+    figure = Figure(figsize=(COLUMN, 2.9 * len(names)))
+    panels = figure.subplots(2 * len(names), 1, squeeze=False)[:, 0]
+    markers = "os^Dv<>P"
+    for name, top, bottom in zip(names, panels[::2], panels[1::2], strict=True):
         here = response[response["device"] == name]
-        for train, group in here.groupby("train", sort=False):
-            colour, marker = looks[str(train)]
-            for index, (_, element) in enumerate(group.groupby("element")):
-                axes.plot(element["pulse"], element["conductance"], marker=marker, markersize=2, color=colour,
-                          markevery=max(len(element) // 12, 1), linestyle="none", alpha=0.7,
-                          label=f"{train}, measured" if index == 0 else None)
-                axes.plot(element["pulse"], element["fit"], color=colour, linewidth=0.8,
-                          label=f"{train}, fit" if index == 0 else None)
-        point = summary[(summary["device"] == name) & (summary["parameter"] == "symmetric_point")]
-        if len(point):
-            value, error = float(point["fitted"].iloc[0]), float(point["std_error"].iloc[0])
-            axes.axhline(value, color="black", linewidth=0.8, linestyle=":")
-            axes.annotate(f"symmetric point {value:.3f} ± {error:.3f}", (0.98, 0.03), xycoords="axes fraction",
-                          ha="right", fontsize=6)
-        axes.set(xlabel="pulse", ylabel="weight", title=name)
-        sns.despine(ax=axes)
-    panels[0].legend(ncols=2, fontsize=5.5, frameon=False)
+        fitted = fits[fits["device"] == name].set_index("element")
+        for marker, (element, trains) in zip(markers, here.groupby("element"), strict=False):
+            for train, pulses in trains.groupby("train", sort=False):
+                # The down train starts where the up train ended.
+                x = pulses["pulse"] + (
+                    trains["pulse"].where(trains["train"] == "up").max() if train == "down" else 0
+                )
+                axes = bottom if train == "alternating" else top
+                colour = TRAINS[str(train)]
+                axes.plot(
+                    x,
+                    pulses["conductance"],
+                    color=colour,
+                    marker=marker,
+                    linestyle="none",
+                    markersize=2.5,
+                    markevery=max(len(pulses) // 16, 1),
+                    alpha=0.7,
+                )
+                axes.plot(x, pulses["fit"], color="black", linewidth=0.7)
+            point = fitted.loc[element]
+            bottom.axhline(point["symmetric_point"], color="black", linewidth=0.6, linestyle=":")
+        points = fitted["symmetric_point"]
+        bottom.annotate(
+            f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f}",
+            (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
+        )  # fmt: skip
+        top.set(ylabel="weight", title=f"{name}: up pulses, then down pulses")
+        bottom.set(
+            ylabel="weight",
+            xlabel="pulse",
+            title="alternating pulses, towards the symmetric point (dotted)",
+        )
+        for axes in (top, bottom):
+            sns.despine(ax=axes)
+    panels[0].plot([], [], color="black", linewidth=0.7, label="fit")
+    panels[0].plot(
+        [], [], color="grey", marker="o", markersize=2.5, linestyle="none", label="measured"
+    )
+    panels[0].legend(frameon=False)
     return figure
 
 
@@ -133,9 +193,13 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
     for row, name in zip(panels, names, strict=True):
         for axes, x in zip(row, ("samples", "cycles"), strict=True):
             for mode, style in styles.items():
-                band = _band(runs[(runs["device"] == name) & (runs["mode"] == mode)], x, "test_accuracy")
+                band = _band(
+                    runs[(runs["device"] == name) & (runs["mode"] == mode)], x, "test_accuracy"
+                )
                 _line(axes, band[x], band["min"], band["mean"], band["max"], style, mode)
-            axes.axhline(tables["targets"]["target"].iloc[0], color="black", linewidth=0.6, linestyle=":")
+            axes.axhline(
+                tables["targets"]["target"].iloc[0], color="black", linewidth=0.6, linestyle=":"
+            )
             axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
             sns.despine(ax=axes)
         row[1].set_xscale("log")
@@ -174,7 +238,9 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         here = targets[targets["device"] == name]
-        start = here[(here["mode"] == "sequential") & (here["stages"] == here["stages"].min())]["cycles"].mean()
+        start = here[(here["mode"] == "sequential") & (here["stages"] == here["stages"].min())][
+            "cycles"
+        ].mean()
         for mode, style in styles.items():
             own = here[here["mode"] == mode]
             reached = own.groupby("stages")["cycles"].apply(lambda c: c.notna().all())
@@ -207,23 +273,25 @@ def save(figure: Figure, stem: Path) -> None:
     """Write a figure as ``stem.pdf`` and ``stem.png``, without dates, so that equal data give equal files."""
     figure.tight_layout(pad=0.4)
     for suffix, notes in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        write_atomically(
-            stem.with_name(stem.name + suffix),
-            lambda file, suffix=suffix, notes=notes: figure.savefig(
-                file, format=suffix[1:], dpi=300, metadata=notes
-            ),
-        )
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=suffix[1:], dpi=300, metadata=notes)
+        content = drawn.getvalue()
+        write_bytes(stem.with_name(stem.name + suffix), content)
 
 
 def main(
     figure: Annotated[str, typer.Option(help=f"one of {', '.join(FIGURES)}")],
-    table: Annotated[list[Path], typer.Option(help="CSV that it is drawn from, named as the figure needs it")],
+    table: Annotated[
+        list[Path], typer.Option(help="CSV that it is drawn from, named as the figure needs it")
+    ],
     out: Annotated[Path, typer.Option(help="folder for the figure")],
 ) -> None:
     """Draw one figure from tables."""
     matplotlib.use("Agg")
     sns.set_theme(
-        context="paper", style="ticks", font_scale=0.75,
+        context="paper",
+        style="ticks",
+        font_scale=0.75,
         rc={"lines.markersize": 3, "lines.linewidth": 1.1, "axes.titlesize": 8, "pdf.fonttype": 42},
     )
     save(FIGURES[figure]({path.stem: pd.read_csv(path) for path in table}), out / figure)

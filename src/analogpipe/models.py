@@ -48,7 +48,8 @@ class Residual(nn.Module):
 def _linear(inputs: int, outputs: int, tile: TileConfig | None, seed: int, name: str) -> nn.Module:
     if tile is not None:
         return AnalogLinear(inputs, outputs, tile, seed=seed, name=name)
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    # skip_init leaves the global random stream alone
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
     weight, bias = initial(outputs, inputs, bias=True, seed=seed, name=name)
     layer.load_state_dict({"weight": weight, "bias": bias})
     return layer

@@ -41,7 +41,16 @@ def environment() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Return the commit of the sources, with ``-dirty`` when they were edited since; None outside git."""
-    command = ["git", "-C", str(SOURCES), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(SOURCES),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,16 @@ from scipy import stats
 
 from analogpipe import staleness
 from analogpipe.command import run as run_command
-from analogpipe.config import Profile, load_profile
+from analogpipe.config import Mode, Profile, load_profile
 from analogpipe.files import FileError, write_text
-from analogpipe.schedule import build, cycles, density
+from analogpipe.schedule import build, cycles, density, slots_per_clock
 
 CONFIDENCE = 0.95
 
 
-def run_folder(root: Path, profile: Profile, device: str, mode: str, stages: int, seed: int) -> Path:
+def run_folder(
+    root: Path, profile: Profile, device: str, mode: str, stages: int, seed: int
+) -> Path:
     """Return the folder of one run below ``results/PROFILE``."""
     names = (profile.dataset.name, profile.model.name, device, mode, f"M{stages}", f"seed{seed}")
     return root.joinpath("runs", *names)
@@ -41,13 +43,20 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
                     folder = run_folder(root, profile, device, mode, trained, seed)
                     metrics, record = _read_run(folder)
                     if trained != stages:
-                        table = build(settings.schedule, stages, record["micro_batches"], settings.mini_batch)
+                        table = build(
+                            settings.schedule, stages, record["micro_batches"], settings.mini_batch
+                        )
                         per_epoch = record["micro_batches"] // len(metrics)
                         metrics["cycles"] = table.finished()[per_epoch - 1 :: per_epoch]
-                    head = {
-                        "device": device, "mode": mode, "stages": stages, "seed": seed,
+                    head: dict[str, Any] = {
+                        "device": device,
+                        "mode": mode,
+                        "stages": stages,
+                        "seed": seed,
                         "trained_stages": trained,
-                        "density": density(settings.schedule, stages, record["micro_batches"], settings.mini_batch),
+                        "density": density(
+                            settings.schedule, stages, record["micro_batches"], settings.mini_batch
+                        ),
                     }
                     frames.append(metrics.assign(**head)[[*head, *metrics.columns]])
     return pd.concat(frames, ignore_index=True)
@@ -73,7 +82,8 @@ def collect_calibration(root: Path, profile: Profile, name: str) -> pd.DataFrame
 
 def final(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the last epoch of each run."""
-    return runs[runs["epoch"] == runs["epoch"].max()].reset_index(drop=True)
+    last: pd.DataFrame = runs.loc[runs["epoch"] == runs["epoch"].max()].reset_index(drop=True)
+    return last
 
 
 def to_target(runs: pd.DataFrame, target: float) -> pd.DataFrame:
@@ -117,40 +127,40 @@ def schedule_table(executed: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     forward pass, over stages and micro-batches; ``in_flight`` the most micro-batches that a stage
     holds between the two.
     """
-    rows = []
-    for (mode, stages), actions in executed.groupby(["mode", "stages"], sort=False):
-        settings = profile.modes[mode]
-        micro_batches = int(actions["micro_batch"].max()) + 1
-        size = (settings.schedule, stages, micro_batches, settings.mini_batch)
-        b = np.arange(micro_batches)
-        steps = np.arange(1, stages + 1)[:, None]
-        clocks = int(actions["clock"].max()) + 1
-        busy = actions["action"].isin(["F", "B"])
-        ports = 2 if settings.schedule == "async-full-duplex" else 1
-        passes = actions[busy].pivot(index=["stage", "micro_batch"], columns="action", values="version")
-        rows.append(
-            {
-                "mode": mode,
-                "stages": stages,
-                "micro_batches": micro_batches,
-                "mini_batch": settings.mini_batch,
-                "cycles": cycles(*size),
-                "cycles_executed": clocks,
-                "density": density(*size),
-                "density_executed": busy.sum() / (clocks * stages * ports),
-                "gap": int(
-                    staleness.gap(settings.schedule, stages, b, steps, settings.mini_batch).max()
-                ),
-                "gap_executed": int((passes["B"] - passes["F"]).max()),
-                "in_flight": int(
-                    staleness.in_flight(
-                        settings.schedule, stages, micro_batches, settings.mini_batch, steps
-                    ).max()
-                ),
-                "in_flight_executed": _in_flight(actions[busy]),
-            }
+    rows = [
+        _schedule_row(
+            name,
+            mode,
+            stages,
+            executed[(executed["mode"] == name) & (executed["stages"] == stages)],
         )
+        for name, mode in profile.modes.items()
+        for stages in profile.stages
+    ]
     return pd.DataFrame(rows)
+
+
+def _schedule_row(name: str, mode: Mode, stages: int, actions: pd.DataFrame) -> dict[str, Any]:
+    schedule, n = mode.schedule, mode.mini_batch
+    micro_batches = int(actions["micro_batch"].max()) + 1
+    b, m = np.arange(micro_batches), np.arange(1, stages + 1)[:, None]
+    clocks = int(actions["clock"].max()) + 1
+    passes = actions[actions["action"].isin(["F", "B"])]
+    versions = passes.pivot(index=["stage", "micro_batch"], columns="action", values="version")
+    return {
+        "mode": name,
+        "stages": stages,
+        "micro_batches": micro_batches,
+        "mini_batch": n,
+        "cycles": cycles(schedule, stages, micro_batches, n),
+        "cycles_executed": clocks,
+        "density": density(schedule, stages, micro_batches, n),
+        "density_executed": len(passes) / (clocks * stages * slots_per_clock(schedule)),
+        "gap": int(staleness.gap(schedule, stages, b, m, n).max()),
+        "gap_executed": int((versions["B"] - versions["F"]).max()),
+        "in_flight": int(staleness.in_flight(schedule, stages, micro_batches, n, m).max()),
+        "in_flight_executed": _in_flight(passes),
+    }
 
 
 def _in_flight(passes: pd.DataFrame) -> int:
@@ -175,7 +185,9 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
 def write_table(frame: pd.DataFrame, path: Path, digits: int = 4) -> None:
     """Write a table as CSV (all digits), Markdown and LaTeX (rounded), beside each other."""
     write_text(path.with_suffix(".csv"), frame.to_csv(index=False))
-    write_text(path.with_suffix(".md"), frame.to_markdown(index=False, floatfmt=f".{digits}f") + "\n")
+    write_text(
+        path.with_suffix(".md"), frame.to_markdown(index=False, floatfmt=f".{digits}f") + "\n"
+    )
     header = [str(name).replace("_", " ") for name in frame.columns]
     latex = frame.set_axis(header, axis=1).to_latex(index=False, float_format=f"%.{digits}f")
     write_text(path.with_suffix(".tex"), latex)
@@ -193,7 +205,7 @@ def main(
     write_text(
         tables / "targets.csv", to_target(runs, settings.target_accuracy).to_csv(index=False)
     )
-    for name, table in (("response", "response"), ("summary", "calibration")):
+    for name, table in (("response", "response"), ("elements", "calibration")):
         frame = collect_calibration(root, settings, name)
         write_text(tables / f"{table}.csv", frame.to_csv(index=False))
     executed = pd.read_csv(root / "schedules" / "schedules.csv")

@@ -5,9 +5,7 @@ import hashlib
 import torch
 
 
-def generator(
-    seed: int, *path: str | int, device: str | torch.device = "cpu"
-) -> torch.Generator:
+def generator(seed: int, *path: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """Return the random stream of ``(seed, path)``.
 
     Streams of different paths are independent for all practical purposes: the generator is

@@ -33,7 +33,9 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
 def best(sweep: pd.DataFrame) -> pd.DataFrame:
     """Return, per device and mode, the rate with the highest mean accuracy over seeds; the smaller on a tie."""
     mean = sweep.groupby(["device", "mode", "rate"], sort=False)["validation_accuracy"].mean()
-    ranked = mean.reset_index().sort_values(["validation_accuracy", "rate"], ascending=[False, True])
+    ranked = mean.reset_index().sort_values(
+        ["validation_accuracy", "rate"], ascending=[False, True]
+    )
     return ranked.groupby(["device", "mode"], sort=False).head(1).reset_index(drop=True)
 
 

@@ -25,7 +25,9 @@ EVALUATION_BATCH = 1024
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 
 
-def make_pipeline(run: Run, images: data.Data, micro_batches: int, *, trace: bool = False) -> Pipeline:
+def make_pipeline(
+    run: Run, images: data.Data, micro_batches: int, *, trace: bool = False
+) -> Pipeline:
     """Return the pipeline of a run: its network cut into stages, its schedule, its data order.
 
     Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
@@ -53,9 +55,7 @@ def make_pipeline(run: Run, images: data.Data, micro_batches: int, *, trace: boo
         return run.learning_rate
 
     table = build(run.schedule.schedule, run.stages, micro_batches, run.schedule.mini_batch)
-    return Pipeline(
-        stages, table, loss=cross_entropy, batch=batch, lr=learning_rate, trace=trace
-    )
+    return Pipeline(stages, table, loss=cross_entropy, batch=batch, lr=learning_rate, trace=trace)
 
 
 def train(run: Run, out: Path) -> None:
@@ -112,7 +112,10 @@ def evaluate(pipeline: Pipeline, images: Tensor, labels: Tensor) -> dict[str, fl
     modules = [stage.module.eval() for stage in pipeline.stages]
     loss = correct = 0.0
     for start in range(0, len(labels), EVALUATION_BATCH):
-        scores, target = images[start : start + EVALUATION_BATCH], labels[start : start + EVALUATION_BATCH]
+        scores, target = (
+            images[start : start + EVALUATION_BATCH],
+            labels[start : start + EVALUATION_BATCH],
+        )
         for module in modules:
             scores = module(scores)
         loss += cross_entropy(scores, target, reduction="sum").item()
@@ -129,7 +132,9 @@ def main(
     stages: Annotated[int, typer.Option(help="number of stages")],
     seed: Annotated[int, typer.Option(help="seed of weights, data order and noise")],
     out: Annotated[Path, typer.Option(help="folder for metrics.csv and run.json")],
-    tile: Annotated[Path | None, typer.Option(help="tile of an analog device, as calibrated")] = None,
+    tile: Annotated[
+        Path | None, typer.Option(help="tile of an analog device, as calibrated")
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="instead of the profile's")] = None,
     validation: Annotated[bool, typer.Option(help="test on held-out training images")] = False,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,

@@ -8,25 +8,34 @@ rule aggregate:
         sources("results"),
         all_runs,
         expand(rules.calibrate.output.response, device=ANALOG),
-        expand(rules.calibrate.output.summary, device=ANALOG),
+        expand(rules.calibrate.output.elements, device=ANALOG),
         rules.execute_schedules.output.schedules,
+        profile=ancient(PROFILE_FILE),
     output:
-        expand(f"{RESULTS}/tables/{{name}}.csv", name=["runs", "targets", "response", "calibration"]),
-        expand(f"{RESULTS}/tables/{{name}}.{{kind}}", name=["table1", "table2"], kind=FOR_PEOPLE),
+        expand(
+            f"{RESULTS}/tables/{{name}}.csv",
+            name=["runs", "targets", "response", "calibration"],
+        ),
+        expand(
+            f"{RESULTS}/tables/{{name}}.{{kind}}",
+            name=["table1", "table2"],
+            kind=FOR_PEOPLE,
+        ),
     log:
         f"logs/{PROFILE.profile}/aggregate.log",
     conda:
         ENVIRONMENT
     params:
-        root=RESULTS,
+        root=subpath(output[0], ancestor=2),
         settings=PROFILE.model_dump_json(exclude={"learning_rates", "sweep"}),
     shell:
-        "python -m analogpipe.results --profile {PROFILE_FILE} --root {params.root} > {log} 2>&1"
+        "python -m analogpipe.results --profile {input.profile} --root {params.root} > {log} 2>&1"
 
 
 rule claims:
     input:
         sources("claims"),
+        profile=ancient(PROFILE_FILE),
         runs=f"{RESULTS}/tables/runs.csv",
         targets=f"{RESULTS}/tables/targets.csv",
         schedules=rules.execute_schedules.output.schedules,
@@ -38,9 +47,9 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
-        root=RESULTS,
+        root=subpath(output[0], ancestor=2),
     shell:
-        "python -m analogpipe.claims --profile {PROFILE_FILE} --root {params.root} > {log} 2>&1"
+        "python -m analogpipe.claims --profile {input.profile} --root {params.root} > {log} 2>&1"
 
 
 rule tables:

@@ -4,7 +4,7 @@
 rule calibrate:
     input:
         sources("calibration"),
-        devices=str(Path(PROFILE_FILE).parent / PROFILE.devices_file),
+        devices=ancient(DEVICES_FILE),
     output:
         tile=f"{RESULTS}/calibration/{{device}}/device.yaml",
         response=f"{RESULTS}/calibration/{{device}}/response.csv",
@@ -16,6 +16,7 @@ rule calibrate:
         ENVIRONMENT
     params:
         out=subpath(output.tile, parent=True),
+        settings=device_settings,
     shell:
         "python -m analogpipe.calibration --devices {input.devices} --name {wildcards.device}"
         " --seed 0 --out {params.out} > {log} 2>&1"

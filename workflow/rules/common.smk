@@ -7,19 +7,25 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from analogpipe.config import DIGITAL, load_profile
+from analogpipe.config import DIGITAL, load_devices, load_profile
 from analogpipe.files import FileError
 
+# A profile and a devices file are ancient inputs: params say which part of them a job depends on, so
+# that an edit reruns what it touches.
 # The jobs run with the Python that runs the workflow, whether its environment is activated or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 SOURCES = Path(os.path.relpath(workflow.basedir)) / "src" / "analogpipe"
 ENVIRONMENT = Path(workflow.basedir) / "environment.yml"
 PROFILE_FILE = str(config.get("profile", "quick"))
 if not PROFILE_FILE.endswith((".yaml", ".yml")):
-    PROFILE_FILE = os.path.relpath(Path(workflow.basedir) / "config" / f"{PROFILE_FILE}.yaml")
+    PROFILE_FILE = os.path.relpath(
+        Path(workflow.basedir) / "config" / f"{PROFILE_FILE}.yaml"
+    )
 try:
     PROFILE = load_profile(Path(PROFILE_FILE))
+    DEVICES_FILE = os.path.relpath(Path(PROFILE_FILE).parent / PROFILE.devices_file)
+    DEVICES = load_devices(Path(DEVICES_FILE)) if PROFILE.analog_devices else {}
 except FileError as error:
     raise WorkflowError(str(error)) from None
 
@@ -27,7 +33,18 @@ RESULTS = f"results/{PROFILE.profile}"
 FIGURES = f"paper_figures/{PROFILE.profile}"
 RUN = f"{RESULTS}/runs/{PROFILE.dataset.name}/{PROFILE.model.name}/{{device}}/{{mode}}/M{{stages}}/seed{{seed}}"
 SWEEP = f"{RESULTS}/sweep/{{device}}/{{mode}}/lr{{rate}}/seed{{seed}}"
-ANALOG = [device for device in PROFILE.devices if device != DIGITAL]
+ANALOG = PROFILE.analog_devices
+
+# A figure is drawn from these tables and from nothing else.
+DRAWN_FROM = {
+    "fig1_schedules": ["schedules/schedules.csv", "tables/table1.csv"],
+    "fig2_device": ["tables/response.csv", "tables/calibration.csv"],
+    "fig3_convergence": ["tables/runs.csv", "tables/targets.csv"],
+    "fig4_accuracy": ["tables/table2.csv"],
+    "fig5_speedup": ["tables/targets.csv", "tables/table1.csv"],
+}
+if not ANALOG:
+    del DRAWN_FROM["fig2_device"]
 
 
 wildcard_constraints:
@@ -56,6 +73,11 @@ def sources(name):
     return sorted(found.values())
 
 
+def device_settings(wildcards):
+    """What the calibration of a device depends on: its entry in the devices file alone."""
+    return DEVICES[wildcards.device].model_dump_json()
+
+
 def tile(wildcards):
     """Calibrated tile of an analog device; a digital run needs none."""
     if wildcards.device == DIGITAL:
@@ -75,11 +97,17 @@ def run_settings(wildcards):
         run = PROFILE.run(
             DIGITAL,
             wildcards.mode,
-            int(wildcards.stages if "stages" in wildcards.keys() else PROFILE.sweep.stages),
+            int(
+                wildcards.stages
+                if "stages" in wildcards.keys()
+                else PROFILE.sweep.stages
+            ),
             int(wildcards.seed),
-            learning_rate=float(wildcards.rate)
-            if "rate" in wildcards.keys()
-            else PROFILE.learning_rates[wildcards.device][wildcards.mode],
+            learning_rate=(
+                float(wildcards.rate)
+                if "rate" in wildcards.keys()
+                else PROFILE.learning_rates[wildcards.device][wildcards.mode]
+            ),
         )
     except (FileError, KeyError) as error:
         raise WorkflowError(f"{PROFILE_FILE}: no such run: {error}") from None
@@ -89,21 +117,38 @@ def run_settings(wildcards):
 def all_runs(wildcards):
     """Every run that the tables need."""
     return [
-        RUN.format(device=device, mode=mode, stages=stages, seed=seed) + "/" + name
-        for device in PROFILE.devices
+        path
         for mode in PROFILE.modes
-        for stages in PROFILE.trained_stages(mode)
-        for seed in PROFILE.seeds
-        for name in ("metrics.csv", "run.json")
+        for path in expand(
+            [f"{RUN}/metrics.csv", f"{RUN}/run.json"],
+            device=PROFILE.devices,
+            mode=mode,
+            stages=PROFILE.trained_stages(mode),
+            seed=PROFILE.seeds,
+        )
     ]
 
 
 def all_sweeps(wildcards):
     """Every run of the sweep."""
     return [
-        SWEEP.format(device=device, mode=mode, rate=f"{rate:g}", seed=seed) + "/metrics.csv"
+        path
         for device in PROFILE.devices
-        for mode in PROFILE.modes
-        for rate in PROFILE.sweep.rates[device]
-        for seed in PROFILE.sweep.seeds
+        for path in expand(
+            f"{SWEEP}/metrics.csv",
+            device=device,
+            mode=PROFILE.modes,
+            rate=[f"{rate:g}" for rate in PROFILE.sweep.rates[device]],
+            seed=PROFILE.sweep.seeds,
+        )
     ]
+
+
+def figure_tables(wildcards):
+    """Tables that a figure is drawn from."""
+    return [f"{RESULTS}/{table}" for table in DRAWN_FROM[wildcards.figure]]
+
+
+def table_options(wildcards):
+    """The same as options of the command."""
+    return [f"--table {table}" for table in figure_tables(wildcards)]

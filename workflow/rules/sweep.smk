@@ -4,6 +4,7 @@
 rule sweep_run:
     input:
         sources("training"),
+        profile=ancient(PROFILE_FILE),
         tile=tile,
     output:
         metrics=f"{SWEEP}/metrics.csv",
@@ -19,7 +20,7 @@ rule sweep_run:
         settings=run_settings,
         stages=PROFILE.sweep.stages,
     shell:
-        "python -m analogpipe.training --profile {PROFILE_FILE} --device {wildcards.device}"
+        "python -m analogpipe.training --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
         " {params.tile} --learning-rate {wildcards.rate} --validation"
         " --threads {threads} --out {params.out} > {log} 2>&1"
@@ -29,6 +30,7 @@ rule sweep:
     input:
         sources("sweep"),
         all_sweeps,
+        profile=ancient(PROFILE_FILE),
     output:
         table=f"{RESULTS}/tables/sweep.csv",
     log:
@@ -36,7 +38,7 @@ rule sweep:
     conda:
         ENVIRONMENT
     params:
-        root=RESULTS,
+        root=subpath(output.table, ancestor=2),
         settings=PROFILE.model_dump_json(include={"devices", "modes", "sweep"}),
     shell:
-        "python -m analogpipe.sweep --profile {PROFILE_FILE} --root {params.root} 2>&1 | tee {log}"
+        "python -m analogpipe.sweep --profile {input.profile} --root {params.root} 2>&1 | tee {log}"

@@ -4,6 +4,7 @@
 rule train:
     input:
         sources("training"),
+        profile=ancient(PROFILE_FILE),
         tile=tile,
     output:
         metrics=f"{RUN}/metrics.csv",
@@ -18,7 +19,7 @@ rule train:
         tile=tile_option,
         settings=run_settings,
     shell:
-        "python -m analogpipe.training --profile {PROFILE_FILE} --device {wildcards.device}"
+        "python -m analogpipe.training --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
         " {params.tile} --threads {threads} --out {params.out} > {log} 2>&1"
 
@@ -26,6 +27,7 @@ rule train:
 rule execute_schedules:
     input:
         sources("execution"),
+        profile=ancient(PROFILE_FILE),
     output:
         schedules=f"{RESULTS}/schedules/schedules.csv",
         weights=f"{RESULTS}/schedules/weights.csv",
@@ -39,7 +41,7 @@ rule execute_schedules:
             include={"dataset", "model", "modes", "stages", "training"}
         ),
     shell:
-        "python -m analogpipe.execution --profile {PROFILE_FILE} --out {params.out} > {log} 2>&1"
+        "python -m analogpipe.execution --profile {input.profile} --out {params.out} > {log} 2>&1"
 
 
 rule training:
