@@ -15,7 +15,7 @@ from analogpipe.engine import Pipeline
 from analogpipe.schedule import MODES, SYNC_MODES, Kind, build
 from analogpipe.stage import Stage, StageError
 from test_schedule import sizes
-from tiny_network import batch, blocks, lr, pipeline_parts
+from tiny_network import BATCH, WIDTH, batch, blocks, lr, pipeline_parts
 
 torch.set_num_threads(1)  # threads slow tiny layers down by far
 
@@ -100,9 +100,9 @@ def test_an_executed_run_has_the_closed_forms_for_any_size(s: tuple[str, int, in
     check_execution(*s)
 
 
-def plain_sgd(k: int, n: int) -> list[Tensor]:
+def plain_sgd(k: int, n: int, *, norm: bool = False) -> list[Tensor]:
     """A plain loop: gradients of n micro-batches accumulated, then one step on their mean."""
-    network = nn.Sequential(*blocks())
+    network = nn.Sequential(*blocks(norm=norm))
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
     for first in range(0, k, n):
         mini_batch = range(first, min(first + n, k))
@@ -124,10 +124,39 @@ def test_one_stage_is_plain_sgd_bitwise(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", SYNC_MODES)
 @pytest.mark.parametrize("stages", [1, 2, 4, 8])
-def test_sync_is_accumulation_of_the_mini_batch_bitwise(mode: str, stages: int) -> None:
-    run = pipeline(mode, stages, 11, 4)
+@pytest.mark.parametrize("norm", [False, True])
+def test_sync_is_accumulation_of_the_mini_batch_bitwise(mode: str, stages: int, norm: bool) -> None:
+    run = pipeline(mode, stages, 11, 4, norm=norm)
     run.run()
-    assert same(weights(run), plain_sgd(11, 4))
+    assert same(weights(run), plain_sgd(11, 4, norm=norm))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_running_statistics_see_the_micro_batches_in_order_whatever_the_mode(mode: str) -> None:
+    modules = [nn.BatchNorm1d(WIDTH, affine=False), *blocks()[:2]]
+    reference = nn.BatchNorm1d(WIDTH, affine=False)
+    for b in range(9):
+        reference(batch(b)[0])
+    n = 4 if mode in SYNC_MODES else 1
+    run = Pipeline(modules, build(mode, 3, 9, n), loss=cross_entropy, batch=batch, lr=lr)
+    run.run()
+    assert same(list(modules[0].state_dict().values()), list(reference.state_dict().values()))
+    run.predict(batch(0)[0])  # uses the running statistics and leaves them as they are
+    assert same(list(modules[0].state_dict().values()), list(reference.state_dict().values()))
+    assert modules[0].training
+
+
+@pytest.mark.parametrize("kinds", [{}, {"analog": True}, {"norm": True}], ids=str)
+def test_predicting_in_mid_flight_leaves_training_as_it_is(kinds: dict[str, bool]) -> None:
+    disturbed, quiet = (pipeline("async", 4, 9, **kinds) for _ in range(2))
+    disturbed.run(until=6)
+    scores = disturbed.predict(batch(0)[0])
+    disturbed.run()
+    quiet.run()
+    assert scores.shape == (BATCH, WIDTH)
+    if "analog" not in kinds:  # reading an array in evaluation mode advances its evaluation noise
+        assert same(weights(disturbed), weights(quiet))
+    assert torch.equal(disturbed.losses, quiet.losses)
 
 
 WITHOUT_STALENESS = [
