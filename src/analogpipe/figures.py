@@ -12,6 +12,7 @@ import seaborn as sns
 import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from analogpipe.command import run as run_command
 from analogpipe.files import write_bytes
@@ -61,6 +62,13 @@ def _line(
         label=label,
     )
     axes.fill_between(x, low, high, color=style["colour"], alpha=0.2, linewidth=0)
+
+
+def _legend(axes: Axes) -> None:
+    """Put the legend above the panel, where it hides no data; the panel's title stands left of it."""
+    axes.legend(
+        frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.02, 0.98), columnspacing=1
+    )
 
 
 def _band(frame: pd.DataFrame, by: str | list[str], value: str) -> pd.DataFrame:
@@ -158,14 +166,15 @@ def device(tables: dict[str, pd.DataFrame]) -> Figure:
             bottom.axhline(point["symmetric_point"], color="black", linewidth=0.6, linestyle=":")
         points = fitted["symmetric_point"]
         bottom.annotate(
-            f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f}",
+            f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f},\n"
+            f"error of one {fitted['symmetric_point_error'].median():.4f}",
             (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
         )  # fmt: skip
         top.set(ylabel="weight", title=f"{name}: up pulses, then down pulses")
         bottom.set(
             ylabel="weight",
             xlabel="pulse",
-            title="alternating pulses, towards the symmetric point (dotted)",
+            title="alternating pulses: symmetric point (dotted)",
         )
         for axes in (top, bottom):
             sns.despine(ax=axes)
@@ -203,8 +212,9 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
             sns.despine(ax=axes)
         row[1].set_xscale("log")
-        row[0].set(ylabel="test accuracy", title=name)
-    panels[0, 0].legend(frameon=False)
+        row[0].set(ylabel="test accuracy")
+        row[0].set_title(name, loc="left")
+    _legend(panels[0, 0])
     return figure
 
 
@@ -221,10 +231,11 @@ def accuracy(tables: dict[str, pd.DataFrame]) -> Figure:
             _line(axes, here["stages"], here["low"], here["mean"], here["high"], style, mode)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(table["stages"].unique()), sorted(table["stages"].unique()))
-        axes.set(ylabel="test accuracy", title=name)
+        axes.set(ylabel="test accuracy")
+        axes.set_title(name, loc="left")
         sns.despine(ax=axes)
     panels[-1].set_xlabel("stages M")
-    panels[0].legend(frameon=False)
+    _legend(panels[0])
     return figure
 
 
@@ -252,11 +263,15 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.plot(stages, ideal, color=style["colour"], linewidth=0.7, linestyle=":")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(sorted(here["stages"].unique()), sorted(here["stages"].unique()))
-        axes.set(ylabel=f"cycles to {here['target'].iloc[0]:.0%}", title=name)
+        axes.set(ylabel=f"cycles to {here['target'].iloc[0]:.0%}")
+        axes.set_title(name, loc="left")
         sns.despine(ax=axes)
-    panels[-1].set_xlabel("stages M (dotted: ideal, no price for staleness or flush)")
-    panels[0].legend(frameon=False)
+    panels[-1].set_xlabel("stages M (dotted: ideal, see text)")
+    _legend(panels[0])
     return figure
 
 
