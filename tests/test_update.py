@@ -3,10 +3,11 @@ import torch
 from torch import Tensor
 
 from analogpipe import update
-from analogpipe.devices import ConstantStep, Pulsed, SoftBounds
+from analogpipe.devices import ConstantStep, Pulsed, SoftBounds, SoftBoundsReference
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile_config import UpdateConfig
+from analogpipe.tile import AnalogTile
+from analogpipe.tile_config import TileConfig, UpdateConfig
 from analogpipe.update import Updater
 
 PLAIN = {"dw_min_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}
@@ -97,3 +98,21 @@ def test_blocks_do_not_change_the_mean(block: int, monkeypatch: pytest.MonkeyPat
     wanted, activity = -5e-4 * e.t() @ x, 5e-4 * e.abs().t() @ x.abs()
     expected = ((activity + wanted) * up - (activity - wanted) * down) / 2e-4
     torch.testing.assert_close(weight, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["pulsed", "pulse_train"])
+def test_write_noise_is_new_only_where_an_element_is_pulsed(rule: str) -> None:
+    device = SoftBoundsReference(dw_min=0.001, write_noise_std=20, **PLAIN)
+    config = TileConfig(device=device, update=UpdateConfig(rule=rule))  # type: ignore[arg-type]
+    tile = AnalogTile(torch.zeros(2000, 2), config, seed=0, name="tile")
+    assert tile.state is not None
+    offset = tile.weight - tile.state
+    assert float(offset.std()) == pytest.approx(0.02, rel=0.05)
+    e = torch.zeros(1, 2000)
+    e[:, :1000] = 0.1
+    tile.update(torch.tensor([[1.0, 0.0]]), e, 0.1)
+    new = tile.weight - tile.state
+    torch.testing.assert_close(new[1000:], offset[1000:])
+    torch.testing.assert_close(new[:, 1], offset[:, 1])
+    assert float((new - offset)[:1000, 0].std()) == pytest.approx(0.02 * 2**0.5, rel=0.1)
+    assert float(tile.state[:1000, 0].mean()) == pytest.approx(-0.01, rel=0.05)

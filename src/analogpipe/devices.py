@@ -4,6 +4,7 @@ Torch-free. A device class states the distribution of its elements (spread from 
 :mod:`analogpipe.pulse_response` draws the elements and holds the formulas of one pulse.
 """
 
+from math import exp
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -63,6 +64,14 @@ class Pulsed(DeviceBase):
     def granularity(self) -> float:
         return self.dw_min
 
+    @property
+    def write_noise(self) -> float:
+        """Standard deviation of the read weight around the state of the element (weight units).
+
+        It is drawn anew when an element is pulsed (``write_noise_std``, in units of ``dw_min``).
+        """
+        return float(getattr(self, "write_noise_std", 0.0)) * self.dw_min
+
 
 class ConstantStep(Pulsed):
     """Steps of constant size up to the bounds (AIHWKit: ConstantStepDevice)."""
@@ -84,6 +93,9 @@ class LinearStep(Pulsed):
     gamma_down_dtod: NonNegative = 0.05
     mult_noise: bool = True
     """The noise of a pulse scales with its size at ``w`` (true) or with its size at 0 (false)."""
+    mean_bound_reference: bool = True
+    """The slope refers to the mean bound (true) or to the bound of the element (false)."""
+    write_noise_std: NonNegative = 0.0
 
 
 class SoftBounds(Pulsed):
@@ -95,6 +107,7 @@ class SoftBounds(Pulsed):
 
     kind: Literal["soft_bounds"] = "soft_bounds"
     mult_noise: bool = True
+    write_noise_std: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _zero_inside(self) -> "SoftBounds":
@@ -105,4 +118,72 @@ class SoftBounds(Pulsed):
         return self
 
 
-Device = Annotated[Ideal | ConstantStep | LinearStep | SoftBounds, Field(discriminator="kind")]
+class SoftBoundsReference(Pulsed):
+    """Soft bounds read against a reference: ``v = w + reference`` follows the soft-bounds response
+    (AIHWKit: SoftBoundsReferenceDevice). The noise of a pulse scales with its size at ``v = 0``
+    unless ``mult_noise``.
+    """
+
+    kind: Literal["soft_bounds_reference"] = "soft_bounds_reference"
+    mult_noise: bool = False
+    reference_mean: float = 0.0
+    reference_std: NonNegative = 0.0
+    subtract_symmetry_point: bool = False
+    """Add each element's symmetric point to its reference, so that it comes to lie at ``w = 0``."""
+    write_noise_std: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _zero_inside(self) -> "SoftBoundsReference":
+        if not self.w_min < 0 < self.w_max:
+            raise ValueError(
+                f"soft bounds need w_min < 0 < w_max, found {self.w_min}, {self.w_max}"
+            )
+        return self
+
+
+class ExpStep(Pulsed):
+    """Exponential response with ``z = 2 a w / (b_max - b_min) + b`` (AIHWKit: ExpStepDevice).
+
+    Up ``s+ max(1 - A_up exp(gamma_up z), 0)``, down ``s- max(1 - A_down exp(-gamma_down z), 0)``.
+    """
+
+    kind: Literal["exp_step"] = "exp_step"
+    A_up: float = 0.00081
+    A_down: float = 0.36833
+    gamma_up: float = 12.44625
+    gamma_down: float = 12.78785
+    a: float = 0.244
+    b: float = 0.2425
+    write_noise_std: NonNegative = 0.0
+
+    @property
+    def granularity(self) -> float:
+        """The down step at ``w = 0``."""
+        size = self.dw_min * max(1 - self.A_down * exp(-self.gamma_down * self.b), 0.0)
+        return size or self.dw_min
+
+
+class PowStep(Pulsed):
+    """Power response over the range ``R = b_max - b_min`` (AIHWKit: PowStepDevice).
+
+    Up ``s+ ((b_max - w) / R)^gamma+``, down ``s- ((w - b_min) / R)^gamma-``, where ``gamma+-`` is
+    ``pow_gamma (1 +- (pow_up_down + pow_up_down_dtod x) + pow_gamma_dtod x)``.
+    """
+
+    kind: Literal["pow_step"] = "pow_step"
+    pow_gamma: Positive = 1.0
+    pow_gamma_dtod: NonNegative = 0.1
+    pow_up_down: float = 0.0
+    pow_up_down_dtod: NonNegative = 0.0
+    write_noise_std: NonNegative = 0.0
+
+    @property
+    def granularity(self) -> float:
+        """The step in the middle of the range."""
+        return float(self.dw_min * 0.5**self.pow_gamma)
+
+
+Device = Annotated[
+    Ideal | ConstantStep | LinearStep | SoftBounds | SoftBoundsReference | ExpStep | PowStep,
+    Field(discriminator="kind"),
+]

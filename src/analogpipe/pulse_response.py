@@ -3,72 +3,161 @@
 Up (index 0) and down (index 1) are stacked, so that one operation serves both.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from analogpipe.devices import ConstantStep, LinearStep, Pulsed, SoftBounds
+from analogpipe.devices import (
+    ConstantStep,
+    ExpStep,
+    LinearStep,
+    PowStep,
+    Pulsed,
+    SoftBounds,
+    SoftBoundsReference,
+)
 
 
-@dataclass(frozen=True)
-class Affine:
-    """Elements whose step is linear in the weight: constant step, linear step, soft bounds.
-
-    ``base`` and ``slope`` are (2, out, in): an up pulse adds ``base[0] + slope[0] w``, a down pulse
-    takes away ``base[1] + slope[1] w``. ``low`` and ``high`` (out, in) are the bounds. ``slope`` is
-    None where all steps are constant.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """Elements of an array: sizes of their pulses, and bounds ``low`` and ``high`` (out, in)."""
 
     base: Tensor
-    slope: Tensor | None
+    """Step sizes ``s+`` and ``s-`` (2, out, in)."""
     low: Tensor
     high: Tensor
     noise: float
-    """Standard deviation of one pulse relative to its size (or to ``base``, if ``additive``)."""
+    """Standard deviation of a pulse relative to its size (or to ``base``, if ``additive``)."""
     additive: bool = False
 
     def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        """Sizes of an up and a down pulse at ``weight`` (the given rows), (2, rows, in)."""
-        if self.slope is None:
-            return self.base[:, rows]
-        return torch.addcmul(self.base[:, rows], self.slope[:, rows], weight, out=out)
+        """Sizes of an up and a down pulse at ``weight`` (of the given rows), (2, rows, in).
+
+        ``out`` may be used for the result.
+        """
+        raise NotImplementedError
 
     def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor | None:
         """Derivatives of :meth:`steps` by the weight, or None where they are 0."""
-        return None if self.slope is None else self.slope[:, rows]
+        raise NotImplementedError
 
-    def pulse(self, weight: Tensor, up: Tensor, generator: torch.Generator) -> None:
-        """Apply one pulse to each element in place: up where ``up`` (boolean, broadcast), else
-        down."""
-        rows = slice(None)
-        steps = self.steps(weight, rows, torch.empty_like(self.base))
+    def pulse(
+        self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
+    ) -> None:
+        """Apply one pulse to each element in place (or to those ``where`` is true).
+
+        Up where ``up`` (boolean, broadcast) is true, else down.
+        """
+        steps = self.steps(weight, slice(None), torch.empty_like(self.base))
         size = torch.where(up, steps[0], steps[1])
-        noise = torch.empty_like(weight).normal_(generator=generator).mul_(self.noise)
-        noise.mul_(torch.where(up, self.base[0], self.base[1]) if self.additive else size)
-        size = size + noise
+        unit = torch.where(up, self.base[0], self.base[1]) if self.additive else size
+        noise = torch.empty_like(weight).normal_(generator=generator)
+        size = torch.addcmul(size, noise, unit, value=self.noise)
+        if where is not None:
+            size = size * where
         weight.add_(torch.where(up, size, -size))
         torch.clamp(weight, self.low, self.high, out=weight)
 
-    def to(self, device: torch.device | str) -> "Affine":
-        """Return a copy on ``device``."""
-        return replace(
-            self,
-            base=self.base.to(device),
-            slope=None if self.slope is None else self.slope.to(device),
-            low=self.low.to(device),
-            high=self.high.to(device),
-        )
-
     def symmetric_point(self) -> Tensor:
-        """The weight at which an up and a down pulse have the same size, nan where there is
-        none."""
-        if self.slope is None:
-            return torch.full_like(self.low, torch.nan)
-        return (self.base[0] - self.base[1]) / (self.slope[1] - self.slope[0])
+        """The weight at which an up and a down pulse have the same size, by bisection, (out, in).
+
+        nan where there is none within the bounds.
+        """
+        low, high = self.low.clone(), self.high.clone()
+        room = torch.empty_like(self.base)
+
+        def excess(weight: Tensor) -> Tensor:
+            steps = self.steps(weight, slice(None), room)
+            return steps[0] - steps[1]
+
+        inside = (excess(low) > 0) & (excess(high) < 0)
+        for _ in range(40):
+            middle = (low + high) / 2
+            above = excess(middle) > 0
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        point: Tensor = torch.where(inside, (low + high) / 2, torch.nan)
+        return point
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return a copy on ``device``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
-Response = Affine
+@dataclass(frozen=True, kw_only=True)
+class Constant(Response):
+    """Steps of the same size everywhere."""
+
+    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        return self.base[:, rows]
+
+    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> None:
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine(Response):
+    """Steps linear in the weight, ``offset + slope w``: linear step and both kinds of soft bounds."""
+
+    offset: Tensor
+    slope: Tensor
+
+    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        return torch.addcmul(self.offset[:, rows], self.slope[:, rows], weight, out=out)
+
+    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        return self.slope[:, rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Response):
+    """``base max(1 - A exp(rate (scale w + b)), 0)``; ``rate`` and ``factor`` (A) are (2, 1, 1)."""
+
+    rate: Tensor
+    factor: Tensor
+    scale: Tensor
+    offset: float
+
+    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        self._exponential(weight, rows, out).neg_().add_(1).clamp_min_(0)
+        return out.mul_(self.base[:, rows])
+
+    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        self._exponential(weight, rows, out)
+        out.mul_(out < 1)
+        return out.mul_(self.base[:, rows]).mul_(self.scale[rows]).mul_(-self.rate)
+
+    def _exponential(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        z = torch.mul(weight, self.scale[rows]).add_(self.offset)
+        return torch.mul(z, self.rate, out=out).exp_().mul_(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power(Response):
+    """``base d^gamma`` with ``d`` the distance to the bound ahead over the range."""
+
+    gamma: Tensor
+
+    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        self._distance(weight, rows, out).pow_(self.gamma[:, rows])
+        return out.mul_(self.base[:, rows])
+
+    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        gamma = self.gamma[:, rows]
+        self._distance(weight, rows, out).clamp_min_(1e-4).pow_(gamma - 1).mul_(gamma)
+        out.mul_(self.base[:, rows]).div_(self.high[rows] - self.low[rows])
+        out[0].neg_()
+        return out
+
+    def _distance(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        torch.sub(self.high[rows], weight, out=out[0])
+        torch.sub(weight, self.low[rows], out=out[1])
+        return out.div_(self.high[rows] - self.low[rows]).clamp_(0, 1)
 
 
 def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> Response:
@@ -81,6 +170,9 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
     def normal() -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device)
 
+    def pair(up: float, down: float) -> Tensor:
+        return torch.tensor([up, down], device=generator.device).view(2, 1, 1)
+
     high = device.w_max * (1 + device.w_max_dtod * normal())
     low = device.w_min * (1 + device.w_min_dtod * normal())
     high, low = torch.maximum(high, low), torch.minimum(high, low)
@@ -89,22 +181,42 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
     up = device.dw_min * (gain + ratio + min(device.up_down, 0.0))
     down = device.dw_min * (gain - ratio - max(device.up_down, 0.0))
     base = torch.stack([up, down]).abs_()
+    bounds = torch.stack([high, low])
+    noise = device.dw_min_std
+    common: dict[str, Any] = {"base": base, "low": low, "high": high, "noise": noise}
     match device:
-        case SoftBounds():
-            slope = -base / torch.stack([high, low])
-            return Affine(base, slope, low, high, device.dw_min_std, not device.mult_noise)
-        case LinearStep():
-            gamma = torch.stack(
-                [
-                    device.gamma_up + device.gamma_up_dtod * normal(),
-                    device.gamma_down + device.gamma_down_dtod * normal(),
-                ]
-            )
-            slope = -gamma * base
-            slope[0] /= device.w_max
-            slope[1] /= device.w_min
-            return Affine(base, slope, low, high, device.dw_min_std, not device.mult_noise)
         case ConstantStep():
-            return Affine(base, None, low, high, device.dw_min_std)
+            return Constant(**common)
+        case LinearStep():
+            gamma = pair(device.gamma_up, device.gamma_down).expand_as(base)
+            spread = pair(device.gamma_up_dtod, device.gamma_down_dtod)
+            gamma = (gamma + spread * torch.stack([normal(), normal()])).abs()
+            limit = pair(device.w_max, device.w_min) if device.mean_bound_reference else bounds
+            slope = -gamma * base / limit
+            return Affine(**common, additive=not device.mult_noise, offset=base, slope=slope)
+        case SoftBounds():
+            slope = -base / bounds
+            return Affine(**common, additive=not device.mult_noise, offset=base, slope=slope)
+        case SoftBoundsReference():
+            slope = -base / bounds
+            reference = device.reference_mean + device.reference_std * normal()
+            if device.subtract_symmetry_point:
+                reference += (base[0] - base[1]) / (slope[1] - slope[0])
+            common |= {"low": low - reference, "high": high - reference}
+            offset = base + slope * reference
+            return Affine(**common, additive=not device.mult_noise, offset=offset, slope=slope)
+        case ExpStep():
+            return Exponential(
+                **common,
+                rate=pair(device.gamma_up, -device.gamma_down),
+                factor=pair(device.A_up, device.A_down),
+                scale=2 * device.a / (high - low),
+                offset=device.b,
+            )
+        case PowStep():
+            bias = device.pow_up_down + device.pow_up_down_dtod * normal()
+            gamma = 1 + torch.stack([bias, -bias])
+            gamma += device.pow_gamma_dtod * torch.stack([normal(), normal()])
+            return Power(**common, gamma=device.pow_gamma * gamma)
         case _:
             raise TypeError(f"no pulse response for {type(device).__name__}")

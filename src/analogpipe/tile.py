@@ -29,6 +29,8 @@ class AnalogTile(nn.Module):
     """
 
     weight: Tensor
+    state: Tensor | None
+    """State of the elements where writing is noisy; ``weight`` is what reads see."""
 
     def __init__(self, weight: Tensor, config: TileConfig, *, seed: int, name: str) -> None:
         super().__init__()
@@ -43,18 +45,23 @@ class AnalogTile(nn.Module):
             self.response = draw(config.device, (weight.shape[0], weight.shape[1]), stream)
             torch.clamp(weight, self.response.low, self.response.high, out=weight)
         self.register_buffer("weight", weight)
+        self.register_buffer("state", None)
         self._streams = {stream: generator(seed, name, stream) for stream in STREAMS}
         self._updater: Updater | None = None
+        if not isinstance(config.device, Ideal) and config.device.write_noise > 0:
+            self.state = weight.clone()
+            noise = torch.empty_like(weight)
+            weight += noise.normal_(0, config.device.write_noise, generator=self._streams["update"])
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
         weight = self.weight
-        return read(x, lambda q: torch.mm(q, weight.t()), self.config.forward, self._read_stream())
+        return read(x, lambda q: torch.mm(q, weight.t()), self.config.forward, self.read_stream())
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
         weight = self.weight
-        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self._read_stream())
+        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self.read_stream())
 
     @torch.no_grad()
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
@@ -64,17 +71,31 @@ class AnalogTile(nn.Module):
         if self.response is None:
             ideal(self.weight, x, e, lr)
             return
+        self.updater().apply(x, e, lr)
+
+    def updater(self) -> Updater:
+        """Return what applies pulses to this array.
+
+        Raises:
+            RuntimeError: the device is ideal.
+        """
         if self._updater is None:
+            device = self.config.device
+            if self.response is None or isinstance(device, Ideal):
+                raise RuntimeError("an ideal device takes no pulses")
             self._updater = Updater(
-                self.weight,
+                self.weight if self.state is None else self.state,
                 self.response,
-                self.config.device.granularity,
+                device.granularity,
                 self.config.update,
                 self._streams["update"],
+                None if self.state is None else self.weight,
+                device.write_noise,
             )
-        self._updater.apply(x, e, lr)
+        return self._updater
 
-    def _read_stream(self) -> torch.Generator:
+    def read_stream(self) -> torch.Generator:
+        """Return the noise stream of the read-out in the present mode."""
         return self._streams["read" if self.training else "eval"]
 
     def get_extra_state(self) -> Tensor:

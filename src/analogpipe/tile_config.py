@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analogpipe.devices import Device, Ideal, SoftBounds
+from analogpipe.presets import PRESETS
 
 
 class TileConfigError(ValueError):
@@ -52,6 +53,10 @@ class ReadoutConfig(BaseModel):
     no more than ``max_bm_res`` over the input step."""
 
 
+PRESET_READOUT = ReadoutConfig(out_bound=20.0, out_noise=0.1)
+"""Read-out of AIHWKit's preset configurations (PresetIOParameters)."""
+
+
 def _backward() -> ReadoutConfig:
     return ReadoutConfig(bound_management="none")
 
@@ -70,9 +75,21 @@ class TileConfig(BaseModel):
     def parse(cls, data: object) -> "TileConfig":
         """Validate ``data`` (a mapping as read from YAML).
 
+        With an entry ``preset``, the tile is the one of that name in :mod:`analogpipe.presets`,
+        with the other entries in place of its own.
+
         Raises:
             TileConfigError: one line that names the first wrong entry.
         """
+        if isinstance(data, dict) and "preset" in data:
+            data = dict(data)
+            name = data.pop("preset")
+            if name not in PRESETS:
+                allowed = ", ".join(PRESETS)
+                raise TileConfigError(f"preset: no preset {name!r}; allowed: {allowed}")
+            preset = PRESETS[name]
+            backward = PRESET_READOUT.model_copy(update={"bound_management": "none"})
+            data = {"device": preset, "forward": PRESET_READOUT, "backward": backward} | data
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The update of an array by micro-batches: ``mean`` and ``pulsed``.
+"""The update of an array by micro-batches.
 
 A micro-batch of inputs ``x`` (b, in) and error signals ``e`` (b, out) wants the change
 ``D = -lr e^T x``. Sample by sample, rows and columns fire at random and an element is pulsed where
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from analogpipe.noise import UNIT, Uniform16
 from analogpipe.pulse_response import Response
+from analogpipe.pulse_train import pulse_trains
 from analogpipe.scratch import scratch
 from analogpipe.signals import Signals, chances, condition
 from analogpipe.tile_config import UpdateConfig
@@ -47,10 +48,16 @@ class _Block:
     moved_down: Tensor
     flow: Tensor
     noise: Uniform16
+    visible: Tensor | None
 
 
 class Updater:
-    """Applies updates to ``weight`` (out, in) in place, by the rule of ``config``."""
+    """Applies updates to ``weight`` (out, in) in place, by the rule of ``config``.
+
+    Args:
+        visible: where writing is noisy, what reads see: ``weight`` plus normal noise of
+            ``write_noise`` (weight units), drawn anew where an element is pulsed.
+    """
 
     def __init__(
         self,
@@ -59,12 +66,17 @@ class Updater:
         granularity: float,
         config: UpdateConfig,
         generator: torch.Generator,
+        visible: Tensor | None = None,
+        write_noise: float = 0.0,
     ) -> None:
         self.response = response
         self.granularity = granularity
         self.config = config
         self.generator = generator
         self._noisy = config.rule == "pulsed"
+        self._weight = weight
+        self._visible = visible
+        self._write_noise = write_noise
         multiplicative = 0.0 if response.additive else response.noise**2
         self._variance = 1 + multiplicative
         self._one = weight.new_tensor(1.0)
@@ -95,10 +107,14 @@ class Updater:
             moved_down=moved[1],
             flow=scratch("flow", part.shape, weight),
             noise=Uniform16(part),
+            visible=None if self._visible is None else self._visible[rows],
         )
 
     def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the update of one micro-batch: x (b, in), e (b, out)."""
+        if self.config.rule == "pulse_train":
+            self._pulse_trains(x, e, lr)
+            return
         signals, of_blocks = self._space(x)
         lengths = condition(x, e, lr, self.granularity, self.config, signals)
         if self._noisy:
@@ -109,12 +125,38 @@ class Updater:
             torch.mm(e_signed, signals.x, out=block.wanted)
             torch.sub(block.up, block.wanted, out=block.down)
             block.up.add_(block.wanted)
-            factor = None
-            if self._noisy:
-                # Bernoulli slots: the variance of a count N is N (1 - p)
-                factor = torch.outer(of_rows[block.rows], of_columns, out=block.wanted)
-                factor.add_(self._variance).clamp_min_(0)
-            self.move(block, factor)
+            self.move(block, self._factor(block, of_rows, of_columns) if self._noisy else None)
+
+    def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
+        weight, visible, generator = self._weight, self._visible, self.generator
+        before = None if visible is None else weight.clone()
+        touched = pulse_trains(
+            weight, x, e, lr, self.response, self.granularity, self.config, generator
+        )
+        if visible is not None and before is not None:
+            rewrite(visible, before, weight, touched, self._write_noise, generator)
+
+    def apply_products(
+        self, sizes: Tensor, signed: Tensor, of_rows: Tensor, of_columns: Tensor
+    ) -> None:
+        """Apply an update of which the products are known (as a convolution gives them).
+
+        ``sizes`` and ``signed`` (out, in): half the pulses and half the wanted change, in pulses;
+        the mean probability of a slot is ``of_rows[k] of_columns[j]``.
+        """
+        of_rows = -of_rows
+        for block in self._blocks:
+            torch.sub(sizes[block.rows], signed[block.rows], out=block.down)
+            torch.add(sizes[block.rows], signed[block.rows], out=block.up)
+            self.move(block, self._factor(block, of_rows, of_columns) if self._noisy else None)
+
+    def _factor(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+        """Variance of a pulse's effect over its squared size (``of_rows``: negative).
+
+        The count of Bernoulli slots has variance ``N (1 - p)``; a pulse adds its noise.
+        """
+        factor = torch.outer(of_rows[block.rows], of_columns, out=block.wanted)
+        return factor.add_(self._variance).clamp_min_(0)
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
@@ -140,6 +182,11 @@ class Updater:
         noise: then the step is the first-order mean, ``w + f(w)``.
         """
         response, weight, flow = self.response, block.weight, block.flow
+        before, touched = None, None
+        if block.visible is not None and factor is not None:
+            untouched = torch.add(block.up, block.down).neg_().exp_()
+            touched = torch.empty_like(untouched).uniform_(generator=self.generator) > untouched
+            before = weight.clone()
         steps = response.steps(weight, block.rows, block.steps)
         torch.mul(block.pulses, steps, out=block.moved)
         torch.sub(block.moved_up, block.moved_down, out=flow)
@@ -160,7 +207,26 @@ class Updater:
                 rest = torch.sub(self._one, y, alpha=1 / 6, out=block.up).clamp_min_(0)
                 weight.addcdiv_(flow, y.addcmul_(torch.mul(rest, rest, out=block.wanted), rest))
         torch.clamp(weight, block.low, block.high, out=weight)
+        if block.visible is not None:
+            if before is None or touched is None:
+                block.visible.copy_(weight)
+            else:
+                noise = self._write_noise
+                rewrite(block.visible, before, weight, touched, noise, self.generator)
 
     def _additive_variance(self, block: _Block) -> Tensor:
         size = torch.mul(self.response.base[:, block.rows], self.response.noise, out=block.steps)
         return size.square_().mul_(block.pulses).sum(0)
+
+
+def rewrite(
+    visible: Tensor,
+    before: Tensor,
+    weight: Tensor,
+    touched: Tensor,
+    write_noise: float,
+    generator: torch.Generator,
+) -> None:
+    """Let ``visible`` follow ``weight`` from its value ``before``, with new noise where touched."""
+    fresh = torch.empty_like(weight).normal_(0, write_noise, generator=generator)
+    torch.where(touched, fresh, visible - before, out=visible).add_(weight)

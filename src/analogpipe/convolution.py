@@ -1,0 +1,295 @@
+"""Convolutions on an analog tile.
+
+The array holds a row per output channel and a column per kernel element. It is read once per output
+position, with the patch under the kernel as input. Nothing here loops over positions: one ordinary
+convolution does all products, and the effects of converters and noise follow from maps of the
+largest signal under each position.
+
+Against a simulation patch by patch (AIHWKit), noise and output quantisation of the forward read and
+input quantisation of the backward read are the same. Two things are not: a pixel lies in many
+patches but is quantised once, at the scale of its image instead of each patch's; and the backward
+read adds the rounding error of the ADC as noise of the same variance, and does not clip.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+from analogpipe.analog_layer import AnalogLayer, initial
+from analogpipe.noise import normal
+from analogpipe.tile import AnalogTile
+from analogpipe.tile_config import TileConfig
+
+_TINY = 1e-30
+
+Pair = int | tuple[int, int]
+
+
+class AnalogConv2d(AnalogLayer):
+    """2-D convolution on an analog tile, (b, in, h, w) -> (b, out, h', w').
+
+    Args:
+        bias: digital bias, a Parameter; ``False`` for none.
+        seed, name: address of the layer's random streams; initial weights as in
+            :class:`torch.nn.Conv2d`.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        tile: TileConfig,
+        *,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        seed: int,
+        name: str,
+    ) -> None:
+        super().__init__()
+        if (
+            min(in_channels, out_channels, groups) < 1
+            or in_channels % groups + out_channels % groups
+        ):
+            raise ValueError(
+                f"{in_channels} input and {out_channels} output channels cannot be split into "
+                f"{groups} groups"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
+        self.padding = _pair(padding)
+        columns = in_channels // groups * self.kernel_size[0] * self.kernel_size[1]
+        weight, initial_bias = initial(out_channels, columns, bias=bias, seed=seed, name=name)
+        self.tile = AnalogTile(weight, tile, seed=seed, name=name)
+        self.bias = None if initial_bias is None else nn.Parameter(initial_bias)
+
+    def kernel(self) -> Tensor:
+        """Return the array as a kernel (out, in / groups, kh, kw), a view."""
+        return self.tile.weight.view(self.out_channels, -1, *self.kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read the array; keep what the update needs."""
+        out: Tensor = _Conv.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
+        return out
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """Return the exact convolution."""
+        return F.conv2d(x, self.kernel(), None, self.stride, self.padding, 1, self.groups)
+
+    def largest_under(self, sizes: Tensor) -> Tensor:
+        """Largest of ``sizes`` (b, in, h, w) under the kernel at each position, (b, groups, h', w')."""
+        b, _, h, w = sizes.shape
+        top = sizes.view(b, self.groups, -1, h, w).amax(2)
+        return F.max_pool2d(top, self.kernel_size, self.stride, self.padding)
+
+    def gradients(self, e: Tensor, x: Tensor, *, wrt_input: bool) -> Tensor:
+        """Return the exact gradient with respect to the input or (flat) to the kernel."""
+        grad: tuple[Tensor | None, Tensor | None, None] = torch.ops.aten.convolution_backward(
+            e,
+            x,
+            self.kernel(),
+            None,
+            self.stride,
+            self.padding,
+            (1, 1),
+            False,
+            (0, 0),
+            self.groups,
+            (wrt_input, not wrt_input, False),
+        )
+        if wrt_input:
+            assert grad[0] is not None
+            return grad[0]
+        assert grad[1] is not None
+        return grad[1].view(self.tile.weight.shape)
+
+    @torch.no_grad()
+    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
+        """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
+        if lr == 0:
+            return
+        tile = self.tile
+        if tile.response is None:
+            tile.weight.add_(self.gradients(e, x, wrt_input=False), alpha=-lr)
+            return
+        config, g = tile.config.update, tile.config.device.granularity
+        if config.rule == "pulse_train" or not config.update_management:
+            self._update_by_patches(x, e, lr)
+            return
+        # as in signals.condition, with positions for samples
+        x_sizes = x.abs()
+        signed = e * (-lr / (2 * g))
+        e_sizes = signed.abs()
+        x_top = self.largest_under(x_sizes)
+        needed = 2 * self._by_group(e_sizes).amax(2) * x_top
+        limit = config.desired_bl
+        if float(needed.max()) > limit:
+            bound = (limit / 2 / x_top.clamp_min(_TINY)).unsqueeze(2)
+            grouped = self._by_group(signed)
+            torch.clamp(grouped, -bound, bound, out=grouped)
+            torch.abs(signed, out=e_sizes)
+        lengths = needed.ceil_().clamp_(1, limit)
+        if not config.update_bl_management:
+            lengths.fill_(limit)
+        wanted = self.gradients(signed, x, wrt_input=False)
+        activity = self.gradients(e_sizes, x_sizes, wrt_input=False)
+        of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
+        tile.updater().apply_products(activity, wanted, of_rows, of_columns)
+
+    def _chances(self, x_sizes: Tensor, e_sizes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As :func:`analogpipe.signals.chances`; all kernel elements of a channel get the same.
+
+        With groups a column stands for several channels: its factor is their mean.
+        """
+        total = e_sizes.sum((0, 2, 3)).add_(_TINY)
+        square = self._by_group(e_sizes.square_()).div_(lengths.unsqueeze(2)).sum((0, 3, 4))
+        of_rows = 2 * square.flatten() / total
+        total = x_sizes.sum((0, 2, 3)).add_(_TINY)
+        of_channels = x_sizes.square_().sum((0, 2, 3)) / total
+        area = self.kernel_size[0] * self.kernel_size[1]
+        of_columns = of_channels.view(self.groups, -1).mean(0).repeat_interleave(area)
+        return of_rows, of_columns
+
+    def _by_group(self, e: Tensor) -> Tensor:
+        return e.view(e.shape[0], self.groups, -1, *e.shape[2:])
+
+    def _update_by_patches(self, x: Tensor, e: Tensor, lr: float) -> None:
+        if self.groups > 1:
+            raise ValueError("updates patch by patch need groups = 1, found more")
+        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
+        patches = patches.transpose(1, 2).reshape(-1, patches.shape[1])
+        self.tile.update(patches, e.flatten(2).transpose(1, 2).reshape(-1, e.shape[1]), lr)
+
+    def read_forward(self, x: Tensor) -> Tensor:
+        """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
+        config = self.tile.config.forward
+        if config.perfect:
+            return self.convolve(x)
+        stream = self.tile.read_stream()
+        if config.noise_management == "abs_max":
+            sizes = x.abs()
+            local = self.largest_under(sizes).clamp_min_(_TINY)
+            image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(_TINY)
+        else:
+            image = x.new_ones((x.shape[0], 1, 1, 1))
+            local = image.expand(-1, self.groups, -1, -1)
+        factor, limit = 1, float(config.max_bm_factor)
+        if config.inp_res > 0:
+            limit = min(limit, config.max_bm_res / (2 * config.inp_bound * config.inp_res))
+        y, saturated = self._read(x, image, local, stream)
+        while saturated is not None and factor <= limit:
+            factor *= 2
+            again, still = self._read(x, image * factor, local * factor, stream)
+            y = torch.where(saturated, again, y)
+            saturated = None if still is None else still & saturated
+        return y
+
+    def _read(
+        self, x: Tensor, image: Tensor, local: Tensor, stream: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """One read of all positions, and where an output reached its bound (None: nowhere)."""
+        config = self.tile.config.forward
+        level = 2 * config.inp_bound * config.inp_res or 1.0
+        unit = image * level
+        q = x / unit
+        if config.inp_res > 0:
+            q.round_()
+        bound = config.inp_bound / level
+        if bound > 0 and (config.noise_management == "none" or config.inp_bound < 1):
+            q.clamp_(-bound, bound)
+        if config.inp_noise > 0:
+            q.add_(normal(q, stream), alpha=config.inp_noise / level)
+        y = self.convolve(q)
+        step = 2 * config.out_bound * config.out_res or 1.0
+        grouped = self._by_group(y)
+        scale = (local * step).unsqueeze(2)
+        grouped.mul_(unit.unsqueeze(1) / scale)
+        if config.out_noise > 0:
+            y.add_(normal(y, stream), alpha=config.out_noise / step)
+        if config.out_res > 0:
+            y.round_()
+        saturated = None
+        if config.out_bound > 0:
+            bound = config.out_bound / step
+            if config.bound_management != "none":
+                low, high = torch.aminmax(y)
+                if float(high) >= bound or float(low) <= -bound:
+                    saturated = (grouped.abs().amax(2, keepdim=True) >= bound).expand_as(grouped)
+                    saturated = saturated.reshape(y.shape)
+            y.clamp_(-bound, bound)
+        grouped.mul_(scale)
+        return y, saturated
+
+    def read_backward(self, e: Tensor, x: Tensor) -> Tensor:
+        """Return the gradient for ``x`` as read through the transposed array."""
+        config = self.tile.config.backward
+        if config.perfect:
+            return self.gradients(e, x, wrt_input=True)
+        grouped = self._by_group(e)
+        if config.noise_management == "abs_max":
+            scale = grouped.abs().amax(2, keepdim=True).clamp_min_(_TINY)
+        else:
+            scale = e.new_ones((e.shape[0], self.groups, 1, *e.shape[2:]))
+        level = 2 * config.inp_bound * config.inp_res
+        unit = scale * (level or 1.0)
+        q = grouped / unit
+        if level > 0:
+            q.round_()
+        if config.noise_management == "none" and config.inp_bound > 0:
+            bound = config.inp_bound / (level or 1.0)
+            q.clamp_(-bound, bound)
+        stream = self.tile.read_stream()
+        if config.inp_noise > 0:
+            q.add_(normal(q, stream), alpha=config.inp_noise / (level or 1.0))
+        grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)
+        step = 2 * config.out_bound * config.out_res
+        variance = config.out_noise**2 + step**2 / 12
+        if variance > 0:
+            # each of the positions over a pixel was read by itself
+            ones = e.new_ones((self.groups, 1, *self.kernel_size))
+            total = conv2d_input(  # type: ignore[no-untyped-call]
+                [x.shape[0], self.groups, *x.shape[2:]],
+                ones,
+                scale.squeeze(2).square(),
+                self.stride,
+                self.padding,
+                groups=self.groups,
+            )
+            noise = normal(grad, stream).view(x.shape[0], self.groups, -1, *x.shape[2:])
+            deviation = total.mul_(variance).sqrt_().unsqueeze(2)
+            grad.view(noise.shape).addcmul_(noise, deviation)
+        return grad
+
+
+class _Conv(torch.autograd.Function):
+    """Forward reads the array, backward reads it as it is *then* and leaves (x, e) pending."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, bias: Tensor | None, anchor: Tensor, layer: AnalogConv2d
+    ) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(x)
+        y = layer.read_forward(x)
+        return y if bias is None else y.add_(bias.view(-1, 1, 1))
+
+    @staticmethod
+    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (x,) = ctx.saved_tensors
+        layer = ctx.layer
+        e = e.contiguous()
+        layer.add_pending(x, e)
+        grad_x = layer.read_backward(e, x) if ctx.needs_input_grad[0] else None
+        grad_bias = e.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_bias, None, None
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
