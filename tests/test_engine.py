@@ -1,5 +1,6 @@
 """The engine: what it executes, and the weights that come out, against independent recurrences."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import product
 
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from analogpipe import schedule, staleness
 from analogpipe.engine import Pipeline
-from analogpipe.schedule import MODES, SYNC_MODES, Kind, build
+from analogpipe.schedule import MODES, SYNC_MODES, Kind, ScheduleError, build
 from analogpipe.stage import Stage, StageError
 from test_schedule import sizes
 from tiny_network import BATCH, WIDTH, batch, blocks, lr, pipeline_parts
@@ -79,6 +80,9 @@ def check_execution(mode: str, stages: int, k: int, n: int) -> None:
         (backward, staleness.backward_version),
     ):
         assert np.array_equal(version[here], predicted(mode, stages, b[here], stage[here], n))
+    for m in range(1, stages + 1):
+        held = np.cumsum(np.select([forward, backward], [1, -1])[stage == m])
+        assert held.max() == staleness.in_flight(mode, stages, k, n, m)
     assert not run.losses.isnan().any()
     updates = -(-k // n) if mode in SYNC_MODES else k
     assert [s.version for s in run.stages] == [updates] * stages
@@ -310,6 +314,13 @@ def test_weights_stay_in_their_storage() -> None:
 def test_a_schedule_with_other_stages_is_refused() -> None:
     with pytest.raises(StageError, match="2 modules given, the schedule has 3 stages"):
         Pipeline([Scale(1.0), Scale(1.0)], build("async", 3, 4), loss=mse_loss, batch=batch, lr=lr)
+
+
+def test_a_table_that_cannot_run_is_refused_before_it_runs() -> None:
+    table = build("async", 2, 4)
+    broken = dataclasses.replace(table, micro_batch=np.roll(table.micro_batch, 1))
+    with pytest.raises(ScheduleError, match="stage 1, clock"):
+        Pipeline([Scale(1.0), Scale(1.0)], broken, loss=mse_loss, batch=batch, lr=lr)
 
 
 def test_each_stage_may_have_its_own_learning_rate() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogpipe.mitigation import LearningRate, Prediction
-from analogpipe.schedule import Kind, Schedule
+from analogpipe.schedule import Kind, Schedule, validate
 from analogpipe.stage import Loss, Stage, StageError, under
 from analogpipe.staleness import counted_versions
 
@@ -36,7 +36,8 @@ class Pipeline:
     from which stages with a delay predict the weights of their forwards (see mitigation), None for
     no prediction.
 
-    ``only`` limits the execution to one stage (0-based); who passes it must carry the messages.
+    A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
+    stage (0-based); who passes it must carry the messages.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Pipeline:
         trace: bool = False,
         only: int | None = None,
     ) -> None:
+        validate(schedule)
         count = schedule.stages
         if len(stages) != count:
             raise StageError(f"{len(stages)} modules given, the schedule has {count} stages")
