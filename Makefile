@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures sweep run test test-all check peer bench-analog bench-pipeline clean
+.PHONY: figures sweep docs reference lock test test-all check peer bench-analog bench-pipeline clean
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
@@ -40,6 +40,13 @@ check: $(READY)  ## types, style and workflow lint
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+docs: $(READY)  ## write the configuration reference and the JSON schemas from the models
+	$(BIN)/python -m analogpipe.schemas --schemas workflow/schemas --page docs/config.md
+
+reference: $(READY)  ## keep the tables and figures of PROFILE as reference results
+	mkdir -p results/reference/$(PROFILE)
+	cp results/$(PROFILE)/tables/*.csv results/$(PROFILE)/tables/*.md paper_figures/$(PROFILE)/*.png results/reference/$(PROFILE)/
 
 lock: pyproject.toml  ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
