@@ -14,6 +14,7 @@ import torch
 
 from analogpipe import checkpoint, data, training
 from analogpipe.config import DIGITAL, load_devices, load_profile
+from analogpipe.schedule import Schedule, build
 from analogpipe.training import METRICS, make_pipeline, train
 
 DEVICE = "linear-tau0.6"
@@ -52,7 +53,11 @@ def test_another_seed_gives_other_bytes(make_run, tmp_path):
 def test_files_of_a_run(make_run, tmp_path):
     run = make_run(DEVICE, "async", 3)
     train(run, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.csv",
+        "run.json",
+        "schedule.txt",
+    ]
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     assert tuple(metrics.columns) == METRICS
     # 320 images in micro-batches of 8: 40 an epoch; the last backward of micro-batch b ends at
@@ -64,6 +69,8 @@ def test_files_of_a_run(make_run, tmp_path):
     assert record["cycles"] == 2 * (120 + 2)
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert record["wall_seconds"] > 0
+    table = Schedule.from_text((tmp_path / "schedule.txt").read_text())
+    assert table == build("async", 3, 120)
     assert {"git_commit", "device", "threads"} <= set(record)
 
 
@@ -119,6 +126,33 @@ def test_process_killed_by_signal_resumes(tiny_profile, tmp_path):
     subprocess.run(command("whole"), check=True)
     whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "killed"))
     assert whole == resumed
+
+
+@pytest.mark.parametrize(
+    "options", [{"warm_up_epochs": 2}, {"prediction": 0.5}], ids=["warm-up", "prediction"]
+)
+@pytest.mark.parametrize("device", [DIGITAL, DEVICE])
+def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
+    plain = make_run(device)
+    mitigated = plain.model_copy(update={"schedule": plain.schedule.model_copy(update=options)})
+    for name, run in (("plain", plain), ("mitigated", mitigated)):
+        train(run, tmp_path / name)
+    plain_bytes, bytes_ = (
+        (tmp_path / n / "metrics.csv").read_bytes() for n in ("plain", "mitigated")
+    )
+    assert plain_bytes != bytes_
+
+
+def test_one_process_per_stage_gives_the_same_bytes(tiny_profile, tmp_path):
+    options = ["--profile", str(tiny_profile), "--device", "digital", "--mode", "async",
+               "--stages", "3", "--seed", "0", "--out"]  # fmt: skip
+    many = ["analogpipe.distributed", "--stages", "3", "analogpipe.training"]
+    for name, module in (("one", ["analogpipe.training"]), ("many", many)):
+        command = [sys.executable, "-m", *module, *options, str(tmp_path / name)]
+        subprocess.run(command, check=True, timeout=120)
+    one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "many"))
+    assert one == two
+    assert json.loads((tmp_path / "many" / "run.json").read_text())["processes"] == 3
 
 
 def saved(folder: Path, key: str = "a", number: int = 1) -> checkpoint.Store:

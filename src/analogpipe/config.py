@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from analogpipe.files import FileError, read_yaml
 from analogpipe.schedule import MODES
-from analogpipe.tile_config import TileConfig
+from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
 
 DIGITAL = "digital"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=64)]
@@ -72,17 +72,32 @@ class Mlp(Strict):
 
 
 class Mode(Strict):
-    """A way to train: a schedule and its mini-batch."""
+    """A way to train: a schedule, its mini-batch, and what is done against staleness."""
 
     schedule: Literal[MODES] = Field(description="order of events, see docs/schedules.md")  # type: ignore[valid-type]
     mini_batch: int = Field(
         default=1, ge=1, description="micro-batches between two flushes (sync schedules only)"
     )
+    warm_up_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="epochs over which stages with a delay reach the full learning rate",
+    )
+    prediction: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="decay of the moving average that predicts the weights",
+    )
 
     @model_validator(mode="after")
-    def _mini_batch_of_sync(self) -> "Mode":
+    def _options_of_schedule(self) -> "Mode":
         if self.mini_batch > 1 and not self.schedule.startswith("sync"):
             raise ValueError(f"mini_batch is for sync schedules, not {self.schedule}")
+        if self.prediction is not None and self.schedule not in ("async", "async-full-duplex"):
+            raise ValueError(f"prediction is for async schedules, not {self.schedule}")
+        if self.warm_up_epochs and not self.schedule.startswith("async"):
+            raise ValueError(f"warm_up_epochs is for async schedules, not {self.schedule}")
         return self
 
     @property
@@ -280,17 +295,18 @@ def load_profile(path: Path) -> Profile:
 
 def load_devices(path: Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
-    return {
-        str(name): checked(
-            TileConfig, value if isinstance(value, dict) else {"device": value}, f"{path}: {name}"
-        )
-        for name, value in read_yaml(path).items()
-    }
+    try:
+        return load_tiles(path)
+    except TileConfigError as error:
+        raise ConfigError(str(error)) from None
 
 
 def load_tile(path: Path) -> TileConfig:
     """Read one tile configuration, such as calibration writes."""
-    return checked(TileConfig, read_yaml(path), path)
+    try:
+        return TileConfig.load(path)
+    except TileConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

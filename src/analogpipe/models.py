@@ -4,8 +4,9 @@ import math
 
 from torch import Tensor, nn
 
+from analogpipe.analog_layer import initial
 from analogpipe.config import Mlp
-from analogpipe.layers import AnalogLinear, initial
+from analogpipe.layers import AnalogLinear
 from analogpipe.tile_config import TileConfig
 
 

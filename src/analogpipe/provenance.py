@@ -1,6 +1,7 @@
 """What a result depends on besides its configuration: sources, versions, commit, machine kind."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -30,10 +31,11 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("analogpipe", "torch", "numpy", "snakemake")},
+            **{name: version(name) for name in ("analogpipe", "torch", "numpy")},
         },
         "git_commit": commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": "cpu",
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }

@@ -7,19 +7,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe import checkpoint, data, models, provenance
+from analogpipe import checkpoint, data, distributed, models, provenance
 from analogpipe.command import run as run_command
 from analogpipe.config import Run, load_profile, load_tile
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_json, write_text
+from analogpipe.mitigation import warmed_up
 from analogpipe.partition import partition
-from analogpipe.schedule import build
+from analogpipe.schedule import Schedule, build
+from analogpipe.staleness import delay
 
 EVALUATION_BATCH = 1024
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
@@ -31,7 +34,8 @@ def make_pipeline(
     """Return the pipeline of a run: its network cut into stages, its schedule, its data order.
 
     Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
-    fill a micro-batch are left out of that epoch.
+    fill a micro-batch are left out of that epoch. In one of several processes, started by
+    analogpipe.distributed, the pipeline runs the stage of that process.
     """
     blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
     # Every block of a fully connected network takes one array read, whatever its size.
@@ -54,21 +58,33 @@ def make_pipeline(
             return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
         return run.learning_rate
 
-    table = build(run.schedule.schedule, run.stages, micro_batches, run.schedule.mini_batch)
-    return Pipeline(stages, table, loss=cross_entropy, batch=batch, lr=learning_rate, trace=trace)
+    mode = run.schedule
+    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
+    warm_up = mode.warm_up_epochs * per_epoch
+    return distributed.make_pipeline(
+        stages,
+        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
+        loss=cross_entropy,
+        batch=batch,
+        lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
+        prediction=mode.prediction,
+        trace=trace,
+    )
 
 
 def train(run: Run, out: Path) -> None:
-    """Train and write ``metrics.csv`` (columns METRICS, a row per epoch) and ``run.json`` to ``out``.
+    """Train and write ``metrics.csv`` (columns METRICS, a row per epoch), ``run.json`` and ``schedule.txt``.
 
     An epoch's row is taken at the clock at which stage 1 has finished the epoch's last
     micro-batch, from the weights as they are at that clock: nothing waits for it. A run that was
     killed goes on from its last checkpoint and writes the same bytes.
     """
     started = time.monotonic()
+    leader = distributed.is_leader()
     images = data.load(run.dataset, validation=run.validation)
-    per_epoch = len(images.train_labels) // run.training.micro_batch
-    pipeline = make_pipeline(run, images, per_epoch * run.training.epochs)
+    epochs, size = run.training.epochs, run.training.micro_batch
+    per_epoch = len(images.train_labels) // size
+    pipeline = make_pipeline(run, images, per_epoch * epochs)
     store = checkpoint.Store(out / "checkpoints", provenance.key(run))
     rows: list[dict[str, float]] = []
     spent = 0.0
@@ -76,52 +92,61 @@ def train(run: Run, out: Path) -> None:
         pipeline.load_state_dict(saved.tensors)
         rows, spent = saved.notes["rows"], saved.notes["seconds"]
     ends = pipeline.schedule.finished()[per_epoch - 1 :: per_epoch]
-    for epoch in range(len(rows), run.training.epochs):
+    for epoch in range(len(rows), epochs):
         pipeline.run(until=int(ends[epoch]))
-        rows.append(
-            {
-                "epoch": epoch + 1,
-                "samples": (epoch + 1) * per_epoch * run.training.micro_batch,
-                "cycles": int(ends[epoch]),
-                "train_loss": pipeline.mean_loss(epoch * per_epoch, (epoch + 1) * per_epoch),
-                **evaluate(pipeline, images.test_images, images.test_labels),
-            }
-        )
-        if (epoch + 1) % run.training.checkpoint_epochs == 0 and epoch + 1 < run.training.epochs:
-            seconds = spent + time.monotonic() - started
-            store.save(epoch + 1, pipeline.state_dict(), {"rows": rows, "seconds": seconds})
+        row = {
+            "epoch": epoch + 1,
+            "samples": (epoch + 1) * per_epoch * size,
+            "cycles": int(ends[epoch]),
+            "train_loss": pipeline.mean_loss(epoch * per_epoch, (epoch + 1) * per_epoch),
+            **evaluate(pipeline, images.test_images, images.test_labels),
+        }
+        rows.append(row)
+        seconds = spent + time.monotonic() - started
+        if (epoch + 1) % run.training.checkpoint_epochs == 0 and epoch + 1 < epochs:
+            state = pipeline.state_dict()
+            if leader:
+                store.save(epoch + 1, state, {"rows": rows, "seconds": seconds})
+        if leader:
+            print(
+                f"epoch {epoch + 1}/{epochs}: train loss {row['train_loss']:.4f}, "
+                f"test accuracy {row['test_accuracy']:.4f}, {seconds:.1f} s",
+                flush=True,
+            )
     pipeline.run()
+    pipeline.close()
+    if leader:
+        _write(run, pipeline.schedule, rows, spent + time.monotonic() - started, out)
+        store.clear()
+
+
+def _write(
+    run: Run, schedule: Schedule, rows: list[dict[str, float]], seconds: float, out: Path
+) -> None:
+    """Write the files of a finished run; run.json comes last and says that it is complete."""
+    write_text(out / "schedule.txt", schedule.to_text())
     write_text(out / "metrics.csv", pd.DataFrame(rows, columns=list(METRICS)).to_csv(index=False))
     write_json(
         out / "run.json",
         {
             "config": json.loads(run.model_dump_json()),
-            "cycles": pipeline.schedule.cycles,
-            "density": pipeline.schedule.density,
-            "micro_batches": pipeline.schedule.micro_batches,
-            "wall_seconds": round(spent + time.monotonic() - started, 3),
+            "cycles": schedule.cycles,
+            "density": schedule.density,
+            "micro_batches": schedule.micro_batches,
+            "wall_seconds": round(seconds, 3),
             **provenance.environment(),
         },
     )
-    store.clear()
 
 
-@torch.no_grad()
 def evaluate(pipeline: Pipeline, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
-    modules = [stage.module.eval() for stage in pipeline.stages]
     loss = correct = 0.0
     for start in range(0, len(labels), EVALUATION_BATCH):
-        scores, target = (
-            images[start : start + EVALUATION_BATCH],
-            labels[start : start + EVALUATION_BATCH],
-        )
-        for module in modules:
-            scores = module(scores)
+        part = slice(start, start + EVALUATION_BATCH)
+        scores, target = pipeline.predict(images[part]), labels[part]
         loss += cross_entropy(scores, target, reduction="sum").item()
         correct += (scores.argmax(1) == target).sum().item()
-    for module in modules:
-        module.train()
     return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
 
 

@@ -9,6 +9,7 @@ rule train:
     output:
         metrics=f"{RUN}/metrics.csv",
         record=f"{RUN}/run.json",
+        schedule=f"{RUN}/schedule.txt",
     log:
         f"logs/{PROFILE.profile}/train/{{device}}-{{mode}}-M{{stages}}-seed{{seed}}.log",
     conda:
