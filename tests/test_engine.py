@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from analogpipe import schedule, staleness
+from analogpipe.convolution import AnalogConv2d
+from analogpipe.devices import SoftBounds
 from analogpipe.engine import Pipeline
 from analogpipe.schedule import MODES, SYNC_MODES, Kind, ScheduleError, build
+from analogpipe.seeds import generator
 from analogpipe.stage import Stage, StageError
+from analogpipe.tile_config import TileConfig
 from test_schedule import sizes
 from tiny_network import BATCH, WIDTH, batch, blocks, lr, pipeline_parts
 
@@ -293,6 +297,54 @@ def test_a_run_restored_in_mid_flight_is_bit_identical(mode: str, kinds: dict[st
         second.run()
         assert same(weights(second), weights(whole))
         assert torch.equal(second.losses, whole.losses)
+
+
+def conv_pipeline(*, analog: bool) -> Pipeline:
+    """Two convolutions and a classifier on images, three stages."""
+    tile = TileConfig(device=SoftBounds())
+    if analog:
+        first: nn.Module = AnalogConv2d(1, 3, 3, tile=tile, seed=0, name="a", padding=1)
+        second: nn.Module = AnalogConv2d(3, 4, 3, tile=tile, seed=0, name="b", stride=2)
+    else:
+        torch.manual_seed(0)
+        first, second = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 3, stride=2)
+    torch.manual_seed(1)
+    modules = [
+        nn.Sequential(first, nn.BatchNorm2d(3), nn.ReLU()),
+        nn.Sequential(second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        nn.Linear(4, WIDTH),
+    ]
+    return Pipeline(
+        modules,
+        build("async", 3, 7),
+        loss=cross_entropy,
+        batch=lambda b: (
+            torch.randn(BATCH, 1, 6, 6, generator=generator(5, "image", b)),
+            batch(b)[1],
+        ),
+        lr=lr,
+    )
+
+
+@pytest.mark.parametrize("analog", [False, True])
+def test_convolutions_restored_in_mid_flight_are_bit_identical(analog: bool) -> None:
+    whole = conv_pipeline(analog=analog)
+    whole.run()
+    for clock in range(1, whole.schedule.cycles, 2):
+        first, second = conv_pipeline(analog=analog), conv_pipeline(analog=analog)
+        first.run(until=clock)
+        second.load_state_dict(first.state_dict())
+        second.run()
+        assert same(weights(second), weights(whole))
+        assert torch.equal(second.losses, whole.losses)
+
+
+def test_predicting_leaves_a_frozen_part_frozen() -> None:
+    frozen = nn.BatchNorm1d(2).eval()
+    stage = Stage(nn.Sequential(nn.Linear(2, 2), frozen))
+    stage.predict(torch.ones(3, 2))
+    assert stage.module.training
+    assert not frozen.training
 
 
 def test_running_in_pieces_equals_running_at_once() -> None:

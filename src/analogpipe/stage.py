@@ -167,9 +167,14 @@ class Stage:
 
     def predict(self, x: Tensor) -> Tensor:
         """Output of the module in evaluation mode."""
-        with torch.no_grad():
-            y: Tensor = self.module.eval()(x)
-        self.module.train()
+        training = [part for part in self.module.modules() if part.training]
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                y: Tensor = self.module(x)
+        finally:
+            for part in training:  # not train(): a part may be frozen in evaluation mode
+                part.training = True
         return y
 
     def state_dict(self) -> dict[str, Tensor]:
