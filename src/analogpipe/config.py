@@ -4,13 +4,14 @@ This module imports no torch, so that the workflow can check a configuration in 
 """
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from analogpipe.files import FileError, read_yaml
+from analogpipe.overrides import override
 from analogpipe.schedule import MODES
 from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
 
@@ -273,12 +274,14 @@ def checked(model: type[ModelT], value: Mapping[str, Any], source: str | Path) -
     raise ConfigError(f"{source}: {key}: found {found}, allowed: {allowed}")
 
 
-def load_profile(path: Path) -> Profile:
+def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     """Read and check a profile's YAML file and the devices that it names.
+
+    ``overrides`` (``KEY=VALUE``) take the place of what the file says.
 
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
-    profile = checked(Profile, read_yaml(path), path)
+    profile = checked(Profile, override(read_yaml(path), overrides), path)
     if profile.analog_devices:
         known = load_devices(path.parent / profile.devices_file)
         for device in profile.analog_devices:
