@@ -27,7 +27,7 @@ def test_a_tile_survives_a_round_trip(tmp_path) -> None:
         ({"device": {"kind": "soft_bound"}}, "soft_bounds"),
         ({"device": {"kind": "soft_bounds", "dw_min": 0}}, "greater than 0"),
         ({"device": {"kind": "soft_bounds", "w_min": 0.1}}, "w_min"),
-        ({"device": {"kind": "constant_step", "w_min": 1.0}}, "below w_max"),
+        ({"device": {"kind": "constant_step", "w_min": 1.0}}, "w_min <= 0 <= w_max"),
         ({"update": {"desired_bl": 0}}, "desired_bl"),
         ({"readout": {}}, "readout"),
         ([], "tile"),

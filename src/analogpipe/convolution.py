@@ -20,6 +20,7 @@ from torch.nn.grad import conv2d_input
 
 from analogpipe.analog_layer import AnalogLayer, initial
 from analogpipe.noise import normal
+from analogpipe.scratch import scratch
 from analogpipe.tile import AnalogTile
 from analogpipe.tile_config import TileConfig
 
@@ -124,9 +125,9 @@ class AnalogConv2d(AnalogLayer):
             self._update_by_patches(x, e, lr)
             return
         # as in signals.condition, with positions for samples
-        x_sizes = x.abs()
-        signed = e * (-lr / (2 * g))
-        e_sizes = signed.abs()
+        x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
+        signed = torch.mul(e, -lr / (2 * g), out=scratch("signed", e.shape, e))
+        e_sizes = torch.abs(signed, out=scratch("e_sizes", e.shape, e))
         x_top = self.largest_under(x_sizes)
         needed = 2 * self._by_group(e_sizes).amax(2) * x_top
         limit = config.desired_bl
@@ -174,7 +175,7 @@ class AnalogConv2d(AnalogLayer):
             return self.convolve(x)
         stream = self.tile.read_stream()
         if config.noise_management == "abs_max":
-            sizes = x.abs()
+            sizes = torch.abs(x, out=scratch("read", x.shape, x))
             local = self.largest_under(sizes).clamp_min_(_TINY)
             image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(_TINY)
         else:
@@ -198,7 +199,7 @@ class AnalogConv2d(AnalogLayer):
         config = self.tile.config.forward
         level = 2 * config.inp_bound * config.inp_res or 1.0
         unit = image * level
-        q = x / unit
+        q = torch.div(x, unit, out=scratch("read", x.shape, x))
         if config.inp_res > 0:
             q.round_()
         bound = config.inp_bound / level
@@ -234,12 +235,13 @@ class AnalogConv2d(AnalogLayer):
             return self.gradients(e, x, wrt_input=True)
         grouped = self._by_group(e)
         if config.noise_management == "abs_max":
-            scale = grouped.abs().amax(2, keepdim=True).clamp_min_(_TINY)
+            sizes = torch.abs(grouped, out=scratch("read", grouped.shape, e))
+            scale = sizes.amax(2, keepdim=True).clamp_min_(_TINY)
         else:
             scale = e.new_ones((e.shape[0], self.groups, 1, *e.shape[2:]))
         level = 2 * config.inp_bound * config.inp_res
         unit = scale * (level or 1.0)
-        q = grouped / unit
+        q = torch.div(grouped, unit, out=scratch("read", grouped.shape, e))
         if level > 0:
             q.round_()
         if config.noise_management == "none" and config.inp_bound > 0:

@@ -56,8 +56,8 @@ class Pulsed(DeviceBase):
 
     @model_validator(mode="after")
     def _bounds(self) -> "Pulsed":
-        if self.w_min >= self.w_max:
-            raise ValueError(f"w_min is {self.w_min}, it must be below w_max, {self.w_max}")
+        if not self.w_min <= 0 <= self.w_max or self.w_min == self.w_max:
+            raise ValueError(f"w_min <= 0 <= w_max is needed, found {self.w_min}, {self.w_max}")
         return self
 
     @property
@@ -166,8 +166,8 @@ class ExpStep(Pulsed):
 class PowStep(Pulsed):
     """Power response over the range ``R = b_max - b_min`` (AIHWKit: PowStepDevice).
 
-    Up ``s+ ((b_max - w) / R)^gamma+``, down ``s- ((w - b_min) / R)^gamma-``, where ``gamma+-`` is
-    ``pow_gamma (1 +- (pow_up_down + pow_up_down_dtod x) + pow_gamma_dtod x)``.
+    Up ``s+ ((b_max - w) / R)^gamma+``, down ``s- ((w - b_min) / R)^gamma-``; the exponents spread
+    around ``pow_gamma`` as the step sizes do around ``dw_min``.
     """
 
     kind: Literal["pow_step"] = "pow_step"

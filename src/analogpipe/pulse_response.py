@@ -163,8 +163,8 @@ class Power(Response):
 def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> Response:
     """Draw the elements of an array of ``shape`` (out, in).
 
-    As AIHWKit with ``enforce_consistency``: step sizes are made positive and crossed bounds
-    swapped.
+    As AIHWKit with ``enforce_consistency``: step sizes are made positive, and bounds keep their
+    sides of 0.
     """
 
     def normal() -> Tensor:
@@ -173,9 +173,8 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
     def pair(up: float, down: float) -> Tensor:
         return torch.tensor([up, down], device=generator.device).view(2, 1, 1)
 
-    high = device.w_max * (1 + device.w_max_dtod * normal())
-    low = device.w_min * (1 + device.w_min_dtod * normal())
-    high, low = torch.maximum(high, low), torch.minimum(high, low)
+    high = device.w_max * (1 + device.w_max_dtod * normal()).abs_()
+    low = device.w_min * (1 + device.w_min_dtod * normal()).abs_()
     gain = 1 + device.dw_min_dtod * normal()
     ratio = device.up_down_dtod * normal()
     up = device.dw_min * (gain + ratio + min(device.up_down, 0.0))
@@ -214,9 +213,10 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
                 offset=device.b,
             )
         case PowStep():
-            bias = device.pow_up_down + device.pow_up_down_dtod * normal()
-            gamma = 1 + torch.stack([bias, -bias])
-            gamma += device.pow_gamma_dtod * torch.stack([normal(), normal()])
-            return Power(**common, gamma=device.pow_gamma * gamma)
+            gain = 1 + device.pow_gamma_dtod * normal()
+            ratio = device.pow_up_down_dtod * normal()
+            shift = pair(min(device.pow_up_down, 0.0), -max(device.pow_up_down, 0.0))
+            gamma = torch.stack([gain + ratio, gain - ratio]) + shift
+            return Power(**common, gamma=device.pow_gamma * gamma.abs_())
         case _:
             raise TypeError(f"no pulse response for {type(device).__name__}")

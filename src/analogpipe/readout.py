@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from analogpipe.noise import normal
+from analogpipe.scratch import scratch
 from analogpipe.tile_config import ReadoutConfig
 
 _TINY = 1e-30
@@ -24,7 +25,8 @@ def read(x: Tensor, product: Product, config: ReadoutConfig, generator: torch.Ge
     if config.perfect:
         return product(x)
     if config.noise_management == "abs_max":
-        scale = x.abs().amax(1, keepdim=True).clamp_min_(_TINY)
+        sizes = torch.abs(x, out=scratch("read", x.shape, x))
+        scale = sizes.amax(1, keepdim=True).clamp_min_(_TINY)
     else:
         scale = x.new_ones((x.shape[0], 1))
     y, saturated = _read(x, scale, product, config, generator)
@@ -47,12 +49,9 @@ def _read(
 ) -> tuple[Tensor, Tensor | None]:
     """One read at ``scale`` (b, 1); also which rows reached the output bound, None for none."""
     level = 2 * config.inp_bound * config.inp_res
-    unit = scale
+    q = torch.div(x, scale * level if level > 0 else scale, out=scratch("read", x.shape, x))
     if level > 0:
-        unit = scale * level
-        q = torch.div(x, unit).round_()
-    else:
-        q = torch.div(x, unit)
+        q.round_()
     bound = config.inp_bound / level if level > 0 else config.inp_bound
     if bound > 0 and (config.noise_management == "none" or config.inp_bound < 1):
         q.clamp_(-bound, bound)
