@@ -1,0 +1,414 @@
+"""The command ``analogpipe``: train, calibrate, draw, estimate and compare, outside the workflow too.
+
+The commands call the functions that the workflow calls. A user's mistake ends in one line on stderr
+and exit status 2. Modules that load slowly are imported by the commands that need them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from analogpipe.files import FileError
+
+
+class _OneLineErrors(TyperGroup):
+    """Ends every mistake of a user with one line."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run the command line; exit status 2 for a mistake, else the command's own."""
+        try:
+            status = super().main(*args, **(options | {"standalone_mode": False}))
+        except Exception as error:
+            message = _mistake(error)
+            if message is None:
+                raise
+            typer.echo(f"error: {message}", err=True)
+            raise SystemExit(2) from None
+        raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _mistake(error: Exception) -> str | None:
+    """Return what to tell the user, or None for a fault of the program.
+
+    Mistakes are the usage errors of typer, files that the system refuses, and the package's own
+    kinds of ValueError.
+    """
+    if hasattr(error, "format_message"):
+        return f"{error.format_message()} See --help.".replace("\n", " ")
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError) and type(error).__module__.startswith("analogpipe."):
+        return next(iter(str(error).splitlines()), "")
+    return None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    help="Pipelined training of neural networks on simulated analog in-memory accelerators.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+ProfileName = Annotated[
+    str, typer.Argument(metavar="PROFILE", help="YAML file, or the name of one in config/")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="use instead of the profile's; repeatable"),
+]
+Device = Annotated[str, typer.Option(help="'digital' or a device of the devices file")]
+ModeName = Annotated[str, typer.Option(help="a mode of the profile")]
+Stages = Annotated[int, typer.Option(help="number of stages, M")]
+LearningRate = Annotated[float | None, typer.Option(help="instead of the profile's")]
+Tile = Annotated[
+    Path | None,
+    typer.Option(help="calibrated tile of the device, instead of its entry in the devices file"),
+]
+
+
+@app.command()
+def train(
+    profile: ProfileName,
+    device: Device = "digital",
+    mode: ModeName = "async",
+    stages: Stages = 4,
+    seed: Annotated[int, typer.Option(help="seed of weights, data order and noise")] = 0,
+    learning_rate: LearningRate = None,
+    tile: Tile = None,
+    changes: Set = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder [results/manual/PROFILE/DEVICE/MODE/M*/seed*]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace the run that is in the folder")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="threads of torch")] = 1,
+) -> None:
+    """Train one network; writes metrics.csv, run.json and schedule.txt.
+
+    \b
+    Example: analogpipe train quick --device linear-tau0.6 --stages 4 --set training.epochs=3
+    """
+    run = _run(profile, changes, device, mode, stages, seed, learning_rate, tile)
+    folder = out or Path(
+        "results", "manual", run.profile, device, mode, f"M{stages}", f"seed{seed}"
+    )
+    if (folder / "run.json").exists() and not overwrite:
+        raise FileError(f"{folder}: holds a run already; give another --out, or --overwrite")
+
+    import torch
+
+    from analogpipe import training
+
+    torch.set_num_threads(threads)
+    training.train(run, folder)
+    typer.echo(f"written to {folder}")
+
+
+@app.command()
+def calibrate(
+    device: Annotated[str, typer.Argument(help="a device of the devices file, or a preset")],
+    devices: Annotated[Path, typer.Option(help="YAML file of named tiles")] = Path(
+        "config/devices.yaml"
+    ),
+    seed: Annotated[int, typer.Option(help="seed of a simulated array")] = 0,
+    out: Annotated[Path | None, typer.Option(help="folder [results/manual/calibration/DEVICE]")] = (
+        None
+    ),
+) -> None:
+    """Fit a device to its measured pulse response; writes device.yaml and tables.
+
+    \b
+    Example: analogpipe calibrate linear-tau0.6
+    """
+    from analogpipe import calibration, terminal
+    from analogpipe.config import load_devices
+    from analogpipe.presets import PRESETS
+    from analogpipe.tile_config import TileConfig
+
+    known = load_devices(devices)
+    if device not in known and device not in PRESETS:
+        allowed = ", ".join([*known, *PRESETS])
+        raise FileError(f"device: found {device}, allowed: {allowed}")
+    tile = known[device] if device in known else TileConfig.parse({"preset": device})
+    result = calibration.calibrate(tile, seed=seed, name=device)
+    folder = out or Path("results", "manual", "calibration", device)
+    calibration.write(result, folder)
+    screen = terminal.console()
+    screen.print(terminal.frame(result.summary))
+    typer.echo(f"written to {folder}; train with --tile {folder / 'device.yaml'}")
+
+
+@app.command()
+def schedule(
+    what: Annotated[
+        str, typer.Argument(metavar="MODE|FILE", help="a mode, or a schedule.txt as a run has it")
+    ],
+    stages: Stages = 4,
+    micro_batches: Annotated[int, typer.Option(help="micro-batches in all, K")] = 8,
+    mini_batch: Annotated[int, typer.Option(help="micro-batches between two flushes, n")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="first clock to draw")] = 0,
+    clocks: Annotated[int, typer.Option(min=1, help="clocks to draw to a PDF, PNG or SVG")] = 40,
+    out: Annotated[Path | None, typer.Option(help="file to write: .txt, .pdf, .png, .svg")] = None,
+) -> None:
+    """Draw a schedule; print its cycles, density, staleness and micro-batches in flight.
+
+    \b
+    Example: analogpipe schedule sync --stages 4 --micro-batches 8 --mini-batch 4 --out sync.pdf
+    """
+    import numpy as np
+
+    from analogpipe import staleness, terminal
+    from analogpipe.schedule import MODES, build
+
+    if what in MODES:
+        table = build(what, stages, micro_batches, mini_batch)
+    elif Path(what).is_file():
+        from analogpipe.runs import read_schedule
+
+        table = read_schedule(Path(what))
+    else:
+        raise FileError(f"schedule: found {what}, allowed: a file, or {', '.join(MODES)}")
+    if first >= table.cycles:
+        raise FileError(f"--first: found {first}, allowed: 0 to {table.cycles - 1}")
+    if out is not None:
+        _draw(table, out, first, clocks)
+    screen = terminal.console()
+    for line in terminal.draw(table, screen.width, first):
+        screen.print(line, no_wrap=True)
+    screen.print(
+        f"\n{table.mode}: M={table.stages}, K={table.micro_batches}, n={table.mini_batch}: "
+        f"{table.cycles:,} cycles, density {table.density:.4f}"
+    )
+    m = np.arange(1, table.stages + 1)
+    last = table.micro_batches - 1
+    shape = (table.mode, table.stages)
+    columns = {
+        "stage": m,
+        "staleness": staleness.staleness(*shape, last, m, table.mini_batch),
+        "weight gap F to B": staleness.gap(*shape, last, m, table.mini_batch),
+        "in flight": staleness.in_flight(*shape, table.micro_batches, table.mini_batch, m),
+    }
+    screen.print(
+        terminal.table(
+            list(columns),
+            zip(*(column.tolist() for column in columns.values()), strict=True),
+        )
+    )
+    if out is not None:
+        typer.echo(f"written to {out}")
+
+
+@app.command()
+def estimate(
+    profile: ProfileName,
+    device: Device = "digital",
+    mode: ModeName = "async",
+    stages: Stages = 4,
+    changes: Set = None,
+    read_ns: Annotated[
+        float, typer.Option(min=0, help="time of one array read, for the latency in seconds")
+    ] = 100.0,
+) -> None:
+    """Say what a run will take: cycles, latency, and memory of each stage. Trains nothing.
+
+    \b
+    Example: analogpipe estimate quick --mode sync --stages 8 --set training.epochs=50
+    """
+    from analogpipe import data, terminal
+    from analogpipe.estimate import estimate as of_run
+
+    run = _run(profile, changes, device, mode, stages, 0, 1.0, None)
+    result = of_run(run, data.load(run.dataset))
+    screen = terminal.console()
+    seconds = result.latency * read_ns * 1e-9
+    rows = [
+        ("micro-batches", result.micro_batches, ""),
+        ("clock cycles", result.cycles, f"density {result.density:.4f}"),
+        (
+            "latency, array reads",
+            result.latency,
+            f"density {result.latency_density:.4f}, {result.speedup:.2f} times as fast as no pipeline",
+        ),
+        ("latency, seconds", seconds, f"at {read_ns:g} ns a read"),
+    ]
+    screen.print(terminal.table(["", run.profile, ""], rows))
+    screen.print()
+    columns = ["stage", "weights", "reads", "in flight", "bytes a micro-batch", "activation bytes"]
+    screen.print(
+        terminal.table(
+            columns,
+            [
+                (m, s.weights, s.reads, s.in_flight, s.saved_bytes, s.activation_bytes)
+                for m, s in enumerate(result.stages, start=1)
+            ],
+        )
+    )
+
+
+@app.command("list")
+def list_runs(
+    root: Annotated[Path, typer.Argument(help="folder to search")] = Path("results"),
+) -> None:
+    """List the finished runs below a folder with their last epoch.
+
+    \b
+    Example: analogpipe list results/quick/runs
+    """
+    from analogpipe import runs, terminal
+
+    if not root.is_dir():
+        raise FileError(f"{root}: found no such folder")
+    rows = []
+    for folder in runs.find(root):
+        try:
+            found = runs.summary(runs.read(folder))
+        except FileError as error:
+            typer.echo(f"left out: {error}", err=True)
+            continue
+        rows.append([*found.values(), str(folder)])
+    if not rows:
+        typer.echo(f"no finished run below {root}")
+        return
+    terminal.console().print(terminal.table([*found, "folder"], rows))
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="folder of a run")],
+    clocks: Annotated[bool, typer.Option("--schedule", help="draw its schedule as well")] = False,
+) -> None:
+    """Show one run: its configuration, where it ran, and the metrics of every epoch.
+
+    \b
+    Example: analogpipe show results/quick/runs/digits/resmlp8/digital/async/M4/seed0
+    """
+    from analogpipe import runs, terminal
+
+    found = runs.read(run)
+    screen = terminal.console()
+    facts = [*runs.summary(found).items()]
+    facts += [
+        (key, value)
+        for key, value in found.record.items()
+        if key not in ("config", "cycles") and not isinstance(value, dict | list)
+    ]
+    screen.print(terminal.table(["", str(run)], [(k, terminal.show(v)) for k, v in facts]))
+    screen.print()
+    screen.print(terminal.frame(found.metrics))
+    if clocks:
+        screen.print()
+        for line in terminal.draw(found.schedule(), screen.width):
+            screen.print(line, no_wrap=True)
+
+
+@app.command()
+def compare(
+    one: Annotated[Path, typer.Argument(help="folder of a run")],
+    two: Annotated[Path, typer.Argument(help="folder of another run")],
+    target: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="test accuracy to reach [the highest that both reach]"),
+    ] = None,
+) -> None:
+    """Compare two runs: what differs in their configuration, accuracy, samples and cycles to a target.
+
+    \b
+    Example: analogpipe compare results/quick/runs/digits/resmlp8/digital/{sequential/M1,async/M4}/seed0
+    """
+    from analogpipe import runs, terminal
+
+    frame = runs.compare(runs.read(one), runs.read(two), target)
+    head = ["", str(one), str(two), "two over one"]
+    terminal.console().print(
+        terminal.table(
+            head, [[*map(terminal.show, row)] for row in frame.itertuples(index=False, name=None)]
+        )
+    )
+
+
+@app.command()
+def validate(
+    file: Annotated[str, typer.Argument(help="YAML file, or the name of a profile in config/")],
+    devices: Annotated[
+        bool, typer.Option("--devices", help="it is a devices file, not a profile")
+    ] = False,
+    changes: Set = None,
+) -> None:
+    """Check a profile, or a devices file, and say what it holds. Runs nothing.
+
+    \b
+    Example: analogpipe validate config/quick.yaml --set stages=[1,2]
+    """
+    from analogpipe.config import load_devices, load_profile
+    from analogpipe.overrides import profile_file
+
+    path = profile_file(file)
+    if devices:
+        if changes:
+            raise FileError("--set: found with --devices, allowed: with a profile")
+        known = load_devices(path)
+        typer.echo(f"{path}: valid, {len(known)} devices: {', '.join(known)}")
+        return
+    profile = load_profile(path, changes or ())
+    counts = {mode: len(profile.trained_stages(mode)) for mode in profile.modes}
+    runs = len(profile.devices) * len(profile.seeds) * sum(counts.values())
+    typer.echo(
+        f"{path}: valid, {runs} training runs: {len(profile.devices)} devices, "
+        f"{len(profile.seeds)} seeds, stage counts by mode "
+        + ", ".join(f"{mode} {count}" for mode, count in counts.items())
+    )
+
+
+def _run(
+    name: str,
+    changes: list[str] | None,
+    device: str,
+    mode: str,
+    stages: int,
+    seed: int,
+    learning_rate: float | None,
+    tile: Path | None,
+) -> Any:
+    """Return the configuration of one run; a device outside the profile needs a learning rate."""
+    from analogpipe.config import DIGITAL, load_devices, load_profile, load_tile
+    from analogpipe.overrides import profile_file
+
+    path = profile_file(name)
+    profile = load_profile(path, changes or ())
+    chosen = None
+    if tile is not None:
+        chosen = load_tile(tile)
+    elif device != DIGITAL:
+        known = load_devices(path.parent / profile.devices_file)
+        if device not in known:
+            raise FileError(f"device: found {device}, allowed: {', '.join([DIGITAL, *known])}")
+        chosen = known[device]
+    if device not in profile.devices:
+        if learning_rate is None:
+            raise FileError(f"{path}: has no learning rate for {device}; give --learning-rate")
+        profile = profile.model_copy(update={"devices": [*profile.devices, device]})
+    return profile.run(device, mode, stages, seed, tile=chosen, learning_rate=learning_rate)
+
+
+def _draw(table: Any, out: Path, first: int, clocks: int) -> None:
+    """Write a schedule as text or as a picture, by the suffix of the file."""
+    from analogpipe.files import write_bytes, write_text
+
+    if out.suffix == ".txt":
+        write_text(out, table.to_text())
+        return
+    if out.suffix not in (".pdf", ".png", ".svg"):
+        raise FileError(f"--out: found {out}, allowed: a name that ends in .txt, .pdf, .png, .svg")
+    import io
+
+    from analogpipe.gantt import figure
+
+    drawn = io.BytesIO()
+    figure(table, first, clocks).savefig(drawn, format=out.suffix[1:], dpi=200)
+    write_bytes(out, drawn.getvalue())
+
+
+if __name__ == "__main__":
+    app()
