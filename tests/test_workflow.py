@@ -76,7 +76,7 @@ def test_plan_is_the_grid(tmp_path):
     [
         ("calibration", {"calibrate": 1, "calibration": 1}),
         ("training", {"calibrate": 1, "train": 60, "training": 1}),
-        ("sweep", {"calibrate": 1, "sweep_run": 72, "sweep": 1}),
+        ("sweep", {"calibrate": 1, "sweep_run": 84, "sweep": 1}),
         ("results/quick/runs/digits/resmlp8/digital/sequential/M4/seed7/metrics.csv", {"train": 1}),
         (
             "results/quick/runs/digits/resmlp8/linear-tau0.6/async/M2/seed1/run.json",

@@ -1,0 +1,52 @@
+"""The learning rates of the quick profile are those that its recorded sweep picks."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analogpipe.config import load_profile
+from analogpipe.sweep import COLUMNS, best, collect
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_profile_has_what_the_recorded_sweep_picks():
+    profile = load_profile(ROOT / "config" / "quick.yaml")
+    sweep = pd.read_csv(ROOT / "results" / "reference" / "quick" / "sweep.csv")
+    assert set(sweep["rate"]) == {rate for rates in profile.sweep.rates.values() for rate in rates}
+    assert set(sweep["seed"]) == set(profile.sweep.seeds)
+    assert set(sweep["stages"]) == {profile.sweep.stages}
+    chosen = {(row["device"], row["mode"]): row["rate"] for row in best(sweep).to_dict("records")}
+    configured = {
+        (device, mode): rate
+        for device, rates in profile.learning_rates.items()
+        for mode, rate in rates.items()
+    }
+    assert chosen == configured
+
+
+def test_best_averages_seeds_and_takes_the_smaller_rate_on_a_tie():
+    head = {"device": "digital", "mode": "async", "stages": 2}
+    rows = [
+        (0.1, 0, 0.9),
+        (0.1, 1, 0.5),
+        (0.2, 0, 0.8),
+        (0.2, 1, 0.8),
+        (0.4, 0, 0.8),
+        (0.4, 1, 0.8),
+    ]
+    sweep = pd.DataFrame(rows, columns=["rate", "seed", "validation_accuracy"]).assign(**head)
+    assert best(sweep)["rate"].tolist() == [0.2]
+
+
+def test_collect_averages_the_epochs(tiny_profile, tmp_path):
+    profile = load_profile(tiny_profile)
+    for device in profile.devices:
+        for mode in profile.modes:
+            folder = tmp_path / "sweep" / device / mode / "lr0.1" / "seed0"
+            folder.mkdir(parents=True)
+            pd.DataFrame({"test_accuracy": [0.25, 0.75]}).to_csv(folder / "metrics.csv")
+    sweep = collect(tmp_path, profile)
+    assert tuple(sweep.columns) == COLUMNS
+    assert sweep["validation_accuracy"].tolist() == pytest.approx([0.5] * 6)
