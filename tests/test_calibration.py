@@ -1,9 +1,23 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from analogpipe.calibration import CalibrationError, calibrate, main
-from analogpipe.devices import SoftBounds
+from analogpipe.calibration import CalibrationError, calibrate, calibrate_csv, main
+from analogpipe.devices import (
+    ConstantStep,
+    ExpStep,
+    LinearStep,
+    PowStep,
+    Pulsed,
+    SoftBounds,
+    SoftBoundsReference,
+)
+from analogpipe.measurement import MeasurementError, measure
+from analogpipe.pulse_response import draw
+from analogpipe.seeds import generator
 from analogpipe.tile_config import TileConfig, digital
 
 SOFT = TileConfig(device=SoftBounds(dw_min=0.004, up_down=0.1))
@@ -34,6 +48,79 @@ def test_the_alternating_train_ends_at_the_symmetric_point(result) -> None:
     difference = table.symmetric_point_measured - table.symmetric_point_true
     pull = difference / table.symmetric_point_measured_error
     assert 0.7 < np.sqrt((pull**2).mean()) < 1.4
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        ConstantStep(dw_min=0.004),
+        LinearStep(dw_min=0.004, gamma_up=0.5, gamma_down=0.3),
+        SoftBoundsReference(dw_min=0.004),
+        ExpStep(dw_min=0.004),
+        PowStep(dw_min=0.004, pow_gamma=1.5),
+    ],
+    ids=lambda device: device.kind,
+)
+def test_every_device_type_is_found_again(device: Pulsed) -> None:
+    fitted = calibrate(TileConfig(device=device), seed=0, name="kinds", elements=100)
+    new = fitted.tile.device
+    assert type(new) is type(device)
+    for name in ("dw_min", "dw_min_dtod", "w_max", "w_min", "w_max_dtod"):
+        assert getattr(new, name) == pytest.approx(getattr(device, name), rel=0.3), name
+    assert new.dw_min_std == pytest.approx(0.3, rel=0.03)  # type: ignore[union-attr]
+    # what the shape parameters amount to: the steps of a typical element over its range
+    typical = {"dw_min_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}
+    shapes = []
+    for one in (device, new):
+        plain = one.model_copy(update=typical)
+        response = draw(plain, (1, 7), generator(0, "typical"))
+        weight = torch.linspace(-0.4, 0.4, 7).view(1, 7)
+        shapes.append(response.steps(weight, slice(None), torch.empty(2, 1, 7)))
+    torch.testing.assert_close(shapes[1], shapes[0], rtol=0.15, atol=0.0004)
+
+
+def _measured(tmp_path: Path, read_noise: float) -> Path:
+    """A CSV of one soft-bounds element in microsiemens, with read noise."""
+    device = SoftBounds(
+        dw_min=0.01, dw_min_std=0.2, dw_min_dtod=0, w_max_dtod=0, w_min_dtod=0, up_down=-0.2
+    )
+    truth = draw(device, (1, 1), generator(0, "csv"))
+    data = measure(truth, 240, seed=0, name="csv")
+    values = np.append(data.before[0, 0], data.after[:, 0])
+    values = values + read_noise * np.random.default_rng(0).standard_normal(len(values))
+    polarity = np.append(0, np.where(data.up, 1, -1))
+    table = pd.DataFrame({"Pulse": range(len(values)), "Polarity": polarity})
+    table["Conductance"] = 20 + 10 * values / 0.6
+    path = tmp_path / "measured.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("read_noise", [0.0, 0.01])
+def test_a_measured_csv_is_fitted_in_spite_of_read_noise(tmp_path, read_noise) -> None:
+    path = _measured(tmp_path, read_noise)
+    result = calibrate_csv(SOFT, path, 0.6)
+    row = result.elements.iloc[0]
+    for name, true in (("s_up", 0.008), ("s_down", 0.01), ("b_max", 0.6), ("b_min", -0.6)):
+        # the middle of the measured range is not quite 0
+        tolerance = 4 * row[f"{name}_error"] + 0.05 * abs(true)
+        assert row[name] == pytest.approx(true, abs=tolerance), name
+        assert row[f"{name}_error"] < 0.15 * abs(true)
+    assert row.noise == pytest.approx(0.2, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pulse,polarity\n1,1\n", "no column 'conductance'"),
+        ("pulse,polarity,conductance\n0,0,1\n1,up,2\n", "no numbers"),
+        ("pulse,polarity,conductance\n0,0,1\n1,1,2\n", "at least 20 pulses"),
+    ],
+)
+def test_a_wrong_csv_is_named(tmp_path, text: str, message: str) -> None:
+    (tmp_path / "measured.csv").write_text(text)
+    with pytest.raises(MeasurementError, match=message):
+        calibrate_csv(SOFT, tmp_path / "measured.csv", 0.6)
 
 
 def test_the_command_writes_its_files(tmp_path) -> None:

@@ -1,8 +1,7 @@
 """Calibration: measure a device array by pulse trains, fit it, and write the device that training
 uses.
 
-python -m analogpipe.calibration --devices config/devices.yaml --name linear-tau0.6 --seed 0 --out
-DIR
+    python -m analogpipe.calibration --devices config/devices.yaml --name NAME --seed 0 --out DIR
 """
 
 import argparse
@@ -13,10 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from analogpipe.devices import SoftBounds
-from analogpipe.fitting import MODELS, Array, ElementFit, Estimate, Model, fit_element, mean, spread
-from analogpipe.measurement import TRAINS, Measurement, measure, train_length
+from analogpipe.device_fit import fit_device, is_additive, true_parameters
+from analogpipe.devices import Ideal, Pulsed
+from analogpipe.element_models import MODELS, Array, Model
+from analogpipe.fitting import ElementFit, fit_element
+from analogpipe.measurement import (
+    TRAINS,
+    Measurement,
+    MeasurementError,
+    measure,
+    read_csv,
+    train_length,
+)
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
 from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
@@ -51,64 +60,60 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
         CalibrationError: the device has no pulse response to fit.
     """
     device = tile.device
-    if not isinstance(device, SoftBounds):
+    if isinstance(device, Ideal):
         raise CalibrationError(
-            f"device kind {device.kind!r} cannot be calibrated; allowed: {', '.join(MODELS)}"
+            f"a device of kind 'ideal' has no pulses to fit; allowed: {', '.join(MODELS)}"
         )
-    model = MODELS[device.kind]
     truth = draw(device, (1, elements), generator(seed, name, "calibration"))
     data = measure(truth, train_length(device), seed=seed, name=name)
+    true = true_parameters(truth)
+    true["symmetric_point"] = truth.symmetric_point()[0].numpy()
+    return _fit(tile, device, data, true)
+
+
+def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
+    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
+    device = tile.device
+    if isinstance(device, Ideal):
+        raise CalibrationError(
+            f"a device of kind 'ideal' has no pulses to fit; allowed: {', '.join(MODELS)}"
+        )
+    return _fit(tile, device, read_csv(path, reach), None)
+
+
+def _fit(
+    tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
+) -> Calibration:
+    model = MODELS[tile.device.kind]
     fits = [
-        fit_element(model, data.before[:, i], data.after[:, i], data.up) for i in range(elements)
+        fit_element(
+            model,
+            data.before[:, i],
+            data.after[:, i],
+            data.up,
+            additive=is_additive(device),
+            measured=true is None,
+        )
+        for i in range(data.before.shape[1])
     ]
-    s_up, s_down = truth.base[:, 0].double().numpy()
-    true_values = np.stack([s_up, s_down, truth.high[0].numpy(), truth.low[0].numpy()])
     table = _element_table(model, fits, data)
-    for name_, values in zip(model.names, true_values, strict=True):
-        table.insert(int(table.columns.get_loc(name_)), f"{name_}_true", values)  # type: ignore[arg-type]
-    table["symmetric_point_true"] = truth.symmetric_point()[0].numpy()
-    fitted, estimates = _soft_bounds(device, fits)
+    if true is not None:
+        for column in [*model.names, "symmetric_point"]:
+            table.insert(list(table).index(column), f"{column}_true", true[column])
+    fitted, estimates = fit_device(device, fits)
     summary = pd.DataFrame(
         [
             {
                 "parameter": key,
-                "true": getattr(device, key),
-                "fitted": e.value,
-                "std_error": e.error,
+                "true": getattr(device, key) if true is not None else float("nan"),
+                "fitted": estimate.value,
+                "std_error": estimate.error,
             }
-            for key, e in estimates.items()
+            for key, estimate in estimates.items()
         ]
     )
-    response = _response_table(data, fits, device.kind)
+    response = _response_table(data, fits, model)
     return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary)
-
-
-def _soft_bounds(
-    device: SoftBounds, fits: list[ElementFit]
-) -> tuple[SoftBounds, dict[str, Estimate]]:
-    """Invert the draw of the elements (see :class:`~analogpipe.devices.Pulsed`)."""
-    theta = np.stack([fit.theta for fit in fits])
-    error = np.sqrt(np.stack([np.diagonal(fit.covariance) for fit in fits]))
-    s_up, s_down, b_max, b_min = theta.T
-    up, down = mean(s_up), mean(s_down)
-    larger = up if up.value >= down.value else down
-    dw_min = larger.value
-    half = np.stack([fit.covariance[0, 0] + fit.covariance[1, 1] for fit in fits])
-    cross = np.stack([2 * fit.covariance[0, 1] for fit in fits])
-    ratio = (s_up - s_down) / dw_min
-    estimates = {
-        "dw_min": larger,
-        "dw_min_dtod": spread((s_up + s_down) / 2, np.sqrt((half + cross) / 4), dw_min),
-        "dw_min_std": mean(np.array([fit.noise for fit in fits])),
-        "up_down": Estimate((up.value - down.value) / dw_min, mean(ratio).error),
-        "up_down_dtod": spread((s_up - s_down) / 2, np.sqrt((half - cross) / 4), dw_min),
-        "w_max": mean(b_max),
-        "w_max_dtod": spread(b_max, error[:, 2], float(b_max.mean())),
-        "w_min": mean(b_min),
-        "w_min_dtod": spread(b_min, error[:, 3], float(b_min.mean())),
-    }
-    values = {key: estimate.value for key, estimate in estimates.items()}
-    return device.model_copy(update=values), estimates
 
 
 def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> pd.DataFrame:
@@ -118,6 +123,8 @@ def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> p
     for i, name in enumerate(model.names):
         columns[name] = np.array([fit.theta[i] for fit in fits])
         columns[f"{name}_error"] = np.array([fit.covariance[i, i] ** 0.5 for fit in fits])
+    columns["high"] = np.array([fit.high for fit in fits])
+    columns["low"] = np.array([fit.low for fit in fits])
     columns["noise"] = np.array([fit.noise for fit in fits])
     columns["noise_error"] = np.array([fit.noise_error for fit in fits])
     columns["symmetric_point"] = np.array([fit.symmetric_point for fit in fits])
@@ -139,12 +146,17 @@ def _measured_points(
     start counts as an error too.
     """
     alternating = np.flatnonzero(data.train == TRAINS.index("alternating"))
+    if len(alternating) < 30:
+        return np.full(len(fits), np.nan), np.full(len(fits), np.nan)
     last = alternating[-(len(alternating) // 3) :]
     value = ((data.before[last] + data.after[last]) / 2).mean(axis=0)
     error = np.empty(len(fits))
     both = np.array([True, False])
     for i, fit in enumerate(fits):
         point = fit.symmetric_point
+        if not np.isfinite(point):
+            value[i] = error[i] = np.nan
+            continue
         around = np.array([point - 1e-4, point + 1e-4])
         lower, upper = (model.step(fit.theta, np.full(2, w), both) for w in around)
         kappa = float(((upper - lower) @ (-1.0, 1.0)) / 2e-4 / 2)
@@ -157,20 +169,22 @@ def _measured_points(
     return value, error
 
 
-def _response_table(data: Measurement, fits: list[ElementFit], kind: str) -> pd.DataFrame:
+def _response_table(data: Measurement, fits: list[ElementFit], model: Model) -> pd.DataFrame:
     """Trains of the first elements, with the noise-free train of the fitted element from the same
     start."""
-    model = MODELS[kind]
     shown = min(SHOWN, len(fits))
     frames = []
     for element in range(shown):
         theta = fits[element].theta
         for index, train in enumerate(TRAINS):
             rows = np.flatnonzero(data.train == index)
+            if not len(rows):
+                continue
             w = np.array(data.before[rows[0], element])
             fit = [float(w)]
             for up in data.up[rows]:
                 w = w + (1 if up else -1) * model.step(theta, w, np.array(up))
+                w = np.clip(w, fits[element].low, fits[element].high)
                 fit.append(float(w))
             conductance = np.append(data.before[rows[0], element], data.after[rows, element])
             stride = len(rows) // POINTS | 1
@@ -217,16 +231,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--devices", type=Path, required=True, help="YAML file of named tiles")
     parser.add_argument("--name", required=True, help="tile to calibrate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="fit the device type to this measurement instead")
+    parser.add_argument(
+        "--range",
+        type=float,
+        default=0.6,
+        help="with --csv: weight at the ends of the measured range; 0 takes values as weights",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # the arrays are small
     try:
         tiles = load_tiles(options.devices)
         if options.name not in tiles:
             raise CalibrationError(
                 f"no device {options.name!r} in {options.devices}; allowed: {', '.join(tiles)}"
             )
-        result = calibrate(tiles[options.name], seed=options.seed, name=options.name)
-    except (CalibrationError, TileConfigError) as error:
+        tile = tiles[options.name]
+        if options.csv is not None:
+            result = calibrate_csv(tile, options.csv, options.range or None)
+        else:
+            result = calibrate(tile, seed=options.seed, name=options.name)
+    except (CalibrationError, MeasurementError, TileConfigError) as error:
         print(f"calibration: {error}", file=sys.stderr)
         return 2
     write(result, options.out)

@@ -1,9 +1,11 @@
-"""Measuring the pulse response of an array: trains of up, down and alternating pulses."""
+"""Measuring the pulse response: trains of up, down and alternating pulses, simulated or from a file."""
 
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -14,9 +16,13 @@ from analogpipe.seeds import generator
 TRAINS = ("up", "down", "alternating")
 
 
+class MeasurementError(ValueError):
+    """A file of measurements that cannot be used."""
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """Conductances (in weight units) around each pulse of a measurement.
+    """Weights around each pulse of a measurement.
 
     ``before`` and ``after`` are (pulses, elements); ``up`` (pulses,) tells the polarity, ``train``
     (pulses,) indexes TRAINS.
@@ -34,8 +40,8 @@ def train_length(device: Pulsed) -> int:
 
 
 def measure(response: Response, length: int, *, seed: int, name: str) -> Measurement:
-    """Pulse every element of a simulated array ``length`` times up, down, then alternately (up
-    first), starting from 0.
+    """Pulse every element of a simulated array ``length`` times up, down, then ``3 * length`` times
+    alternately (up first), starting from 0.
 
     The alternating train starts at the lower bound and ends at the symmetric point.
     """
@@ -45,7 +51,64 @@ def measure(response: Response, length: int, *, seed: int, name: str) -> Measure
     up = np.concatenate([np.ones(length, bool), np.zeros(length, bool), alternating])
     values = np.empty((len(up) + 1, weight.numel()))
     values[0] = weight.flatten().numpy()
-    for i, direction in enumerate(up.tolist()):
-        response.pulse(weight, torch.tensor(direction), stream)
+    polarities = torch.tensor([True, False])
+    for i, is_up in enumerate(up.tolist()):
+        response.pulse(weight, polarities[0 if is_up else 1], stream)
         values[i + 1] = weight.flatten().numpy()
     return Measurement(values[:-1], values[1:], up, np.repeat([0, 1, 2, 2, 2], length))
+
+
+def read_csv(path: Path, reach: float | None) -> Measurement:
+    """Read a user's measurement: columns pulse, polarity, conductance and, if several, element.
+
+    ``polarity`` (positive: up, negative: down, 0: no pulse) is that of the pulse after which
+    ``conductance`` was read. All elements need the same pulses. Conductances are mapped linearly so
+    that the middle of the whole range is 0 and its ends are ``-reach`` and ``reach``; None takes
+    them as weights.
+
+    Raises:
+        MeasurementError: the file cannot be read, or lacks a column or pulses.
+    """
+    try:
+        table = pd.read_csv(path, comment="#")
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise MeasurementError(f"cannot read {path}: {error}") from None
+    table.columns = [str(column).strip().lower() for column in table.columns]
+    for column in ("pulse", "polarity", "conductance"):
+        if column not in table:
+            found = ", ".join(table.columns)
+            raise MeasurementError(f"{path} has no column {column!r}, found: {found}")
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+        if table[column].isna().any():
+            raise MeasurementError(f"{path}: column {column!r} has entries that are no numbers")
+    if "element" not in table:
+        table["element"] = 0
+    wide = table.pivot_table(index="pulse", columns="element", values="conductance")
+    polarity = table.groupby("pulse").polarity.agg(["min", "max"])
+    if wide.isna().any(axis=None) or (polarity["min"] != polarity["max"]).any():
+        raise MeasurementError(f"{path}: all elements need the same pulses")
+    values = wide.to_numpy(dtype=np.float64)
+    if reach is not None:
+        middle, half = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
+        if half == 0:
+            raise MeasurementError(f"{path}: all conductances are equal")
+        values = (values - middle) / half * reach
+    sign = np.sign(polarity["min"].to_numpy(dtype=np.float64))[1:]
+    pulsed = sign != 0
+    up = sign[pulsed] > 0
+    if min(up.sum(), (~up).sum()) < 20:
+        raise MeasurementError(
+            f"{path}: at least 20 pulses of each polarity are needed, found {int(up.sum())} up and "
+            f"{int((~up).sum())} down"
+        )
+    before, after = values[:-1][pulsed], values[1:][pulsed]
+    return Measurement(before, after, up, _trains(up))
+
+
+def _trains(up: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Name each pulse by its neighbours: up or down beside a like one, else alternating."""
+    same = np.zeros(len(up), bool)
+    like = up[1:] == up[:-1]
+    same[1:] |= like
+    same[:-1] |= like
+    return np.where(same, np.where(up, 0, 1), 2).astype(np.int64)
