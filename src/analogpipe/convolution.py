@@ -121,7 +121,8 @@ class AnalogConv2d(AnalogLayer):
             tile.weight.add_(self.gradients(e, x, wrt_input=False), alpha=-lr)
             return
         config, g = tile.config.update, tile.config.device.granularity
-        if config.rule == "pulse_train" or not config.update_management:
+        by_patches = config.rule == "pulse_train" or not config.update_management
+        if by_patches or tile.config.transfer is not None:
             self._update_by_patches(x, e, lr)
             return
         # as in signals.condition, with positions for samples

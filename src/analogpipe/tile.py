@@ -9,7 +9,8 @@ from analogpipe.devices import Ideal
 from analogpipe.pulse_response import Response, draw
 from analogpipe.readout import read
 from analogpipe.seeds import generator
-from analogpipe.tile_config import TileConfig
+from analogpipe.tile_config import TileConfig, TransferConfig
+from analogpipe.transfer import SINGLE_PULSES, Transfer
 from analogpipe.update import Updater, ideal
 
 STREAMS = ("update", "read", "eval")
@@ -29,6 +30,10 @@ class AnalogTile(nn.Module):
     """
 
     weight: Tensor
+    fast: Tensor | None
+    """State of the fast array of Tiki-Taka."""
+    transfer_buffer: Tensor | None
+    transfer_position: Tensor | None
     state: Tensor | None
     """State of the elements where writing is noisy; ``weight`` is what reads see."""
 
@@ -52,6 +57,22 @@ class AnalogTile(nn.Module):
             self.state = weight.clone()
             noise = torch.empty_like(weight)
             weight += noise.normal_(0, config.device.write_noise, generator=self._streams["update"])
+        self._transfer: Transfer | None = None
+        self.register_buffer("fast", None)
+        self.register_buffer("transfer_buffer", None)
+        self.register_buffer("transfer_position", None)
+        if config.transfer is not None:
+            self._add_fast_array(config.transfer)
+
+    def _add_fast_array(self, transfer: TransferConfig) -> None:
+        seed, name = self.address
+        device = transfer.device or self.config.device
+        assert not isinstance(device, Ideal)
+        rows, columns = self.weight.shape
+        self.fast_response = draw(device, (rows, columns), generator(seed, name, "fast"))
+        self.fast = self.fast_response.symmetric_point().nan_to_num(0.0)
+        self.transfer_buffer = torch.zeros_like(self.weight)
+        self.transfer_position = torch.zeros(2, dtype=torch.int64)
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
@@ -70,6 +91,9 @@ class AnalogTile(nn.Module):
             return
         if self.response is None:
             ideal(self.weight, x, e, lr)
+            return
+        if self.config.transfer is not None:
+            self._transfer_path().apply(x, e, lr, self._streams["read"])
             return
         self.updater().apply(x, e, lr)
 
@@ -93,6 +117,34 @@ class AnalogTile(nn.Module):
                 device.write_noise,
             )
         return self._updater
+
+    def _transfer_path(self) -> Transfer:
+        if self._transfer is None:
+            config, own = self.config.transfer, self.config.device
+            fast, buffer, position = self.fast, self.transfer_buffer, self.transfer_position
+            assert config is not None
+            assert fast is not None
+            assert buffer is not None
+            assert position is not None
+            device = config.device or own
+            slow = self.updater()
+            self._transfer = Transfer(
+                config,
+                fast,
+                self.fast_response.symmetric_point().nan_to_num(0.0),
+                buffer,
+                position,
+                Updater(
+                    fast,
+                    self.fast_response,
+                    device.granularity,
+                    self.config.update,
+                    self._streams["update"],
+                ),
+                slow,
+                slow.with_config(SINGLE_PULSES),
+            )
+        return self._transfer
 
     def read_stream(self) -> torch.Generator:
         """Return the noise stream of the read-out in the present mode."""
@@ -118,5 +170,7 @@ class AnalogTile(nn.Module):
             }
             if self.response is not None:
                 self.response = self.response.to(device)
-        self._updater = None
+            if self.fast is not None:
+                self.fast_response = self.fast_response.to(device)
+        self._updater = self._transfer = None
         return self

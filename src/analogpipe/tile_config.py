@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from analogpipe.devices import Device, Ideal, SoftBounds
 from analogpipe.presets import PRESETS
@@ -53,6 +53,34 @@ class ReadoutConfig(BaseModel):
     no more than ``max_bm_res`` over the input step."""
 
 
+class TransferConfig(BaseModel):
+    """Tiki-Taka: gradients go to a fast array and from there to the weight.
+
+    ``ttv1`` passes on what is read (AIHWKit: TransferCompound with ``gamma = 0``), ``ttv2`` over a
+    digital buffer, in whole pulses (AIHWKit: BufferedTransferCompound).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ttv1", "ttv2"] = "ttv2"
+    device: Device | None = None
+    """Device of the fast array; that of the tile if not given."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches between transfers (``transfer_every``, ``units_in_mbatch``)."""
+    columns: Annotated[int, Field(ge=1)] = 1
+    """Columns of a transfer (``n_reads_per_transfer``)."""
+    fast_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate of the fast array; 0 for that of the training."""
+    transfer_lr: Annotated[float, Field(gt=0)] = 1.0
+    """Rate of transfer, times the learning rate of the training (``scale_transfer_lr``)."""
+    threshold: Annotated[float, Field(gt=0)] = 1.0
+    """``ttv2``: buffered pulses that send a pulse (``thres_scale``)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """``ttv2``: part of a sent pulse that stays in the buffer."""
+    forward: ReadoutConfig = ReadoutConfig(noise_management="none", bound_management="none")
+    """Read-out of the fast array."""
+
+
 PRESET_READOUT = ReadoutConfig(out_bound=20.0, out_noise=0.1)
 """Read-out of AIHWKit's preset configurations (PresetIOParameters)."""
 
@@ -70,6 +98,14 @@ class TileConfig(BaseModel):
     update: UpdateConfig = UpdateConfig()
     forward: ReadoutConfig = ReadoutConfig()
     backward: ReadoutConfig = Field(default_factory=_backward)
+    transfer: TransferConfig | None = None
+    """Tiki-Taka instead of updates of the weight itself."""
+
+    @model_validator(mode="after")
+    def _transfers_pulses(self) -> "TileConfig":
+        if self.transfer is not None and isinstance(self.transfer.device or self.device, Ideal):
+            raise ValueError("a transfer needs pulsed devices, found ideal")
+        return self
 
     @classmethod
     def parse(cls, data: object) -> "TileConfig":

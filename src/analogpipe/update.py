@@ -110,6 +110,18 @@ class Updater:
             visible=None if self._visible is None else self._visible[rows],
         )
 
+    def with_config(self, config: UpdateConfig) -> "Updater":
+        """Return an updater of the same array by another configuration."""
+        return Updater(
+            self._weight,
+            self.response,
+            self.granularity,
+            config,
+            self.generator,
+            self._visible,
+            self._write_noise,
+        )
+
     def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the update of one micro-batch: x (b, in), e (b, out)."""
         if self.config.rule == "pulse_train":
