@@ -8,26 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from analogpipe.files import FileError, read_yaml
 from analogpipe.overrides import override
 from analogpipe.schedule import MODES
+from analogpipe.strict import Name, Strict
+from analogpipe.theory_config import Theory
 from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
 
 DIGITAL = "digital"
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=64)]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class ConfigError(FileError):
     """A configuration that cannot be used: names the file, the key, what was found, what is allowed."""
-
-
-class Strict(BaseModel):
-    """A section of the configuration: unknown keys are refused, values are not coerced."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Dataset(Strict):
@@ -169,6 +164,10 @@ class Profile(Strict):
         gt=0, lt=1, description="test accuracy at which cycles to target are counted"
     )
 
+    theory: Theory | None = Field(
+        default=None, description="experiments on problems with known constants; none if not given"
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
         for key in ("devices", "stages", "seeds"):
@@ -282,12 +281,15 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
     profile = checked(Profile, override(read_yaml(path), overrides), path)
-    if profile.analog_devices:
+    needed = [("devices", device) for device in profile.analog_devices]
+    if profile.theory is not None:
+        needed.append(("theory.network.device", profile.theory.network.device))
+    if needed:
         known = load_devices(path.parent / profile.devices_file)
-        for device in profile.analog_devices:
+        for key, device in needed:
             if device not in known:
                 raise ConfigError(
-                    f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
+                    f"{path}: {key}: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
     if profile.dataset.path is not None and not Path(profile.dataset.path).is_dir():
         raise ConfigError(

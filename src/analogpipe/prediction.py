@@ -26,7 +26,8 @@ def mean_size(mean: Floats, sigma: float) -> Floats:
 def activity(problem: Constants, weights: Floats, sigma: float) -> Floats:
     """Mean of |x_j| E|e| over the samples of the design, (rows, d): pulses per unit of step."""
     residual = (weights - problem.minimisers) @ problem.inputs.T
-    found: Floats = mean_size(residual, sigma) @ np.abs(problem.inputs) / len(problem.inputs)
+    sizes = mean_size(residual, sigma)
+    found: Floats = sizes @ np.abs(problem.inputs) / len(problem.inputs)
     return found
 
 
@@ -41,7 +42,7 @@ def balance(problem: Constants, device: Linear, sigma: float, sign: float = 1.0)
         pull = sign * activity(problem, w, sigma) / device.tau
         system = hessian[None] + pull[:, :, None] * np.eye(hessian.shape[0])
         target = (problem.minimisers @ hessian)[:, :, None]
-        found: Floats = np.linalg.solve(system, target)[:, :, 0]
+        found = np.asarray(np.linalg.solve(system, target)[:, :, 0], dtype=np.float64)
         if np.abs(found - w).max() < _SETTLED:
             break
         w = (w + found) / 2 if sign < 0 else found

@@ -40,6 +40,15 @@ def design() -> NDArray[np.float64]:
     return x
 
 
+def read_noise(blocks: int) -> float:
+    """Standard deviation of a prediction when every block is read with unit output noise.
+
+    The noise of a read scales with the largest input of the block, as noise management sets it.
+    """
+    scales = np.abs(design()).reshape(INPUTS, blocks, -1).max(2)
+    return float(np.sqrt((scales**2).sum(1).mean()))
+
+
 def independent(tile: TileConfig) -> TileConfig:
     """Return ``tile`` with pulse trains of a fixed length that no row exceeds.
 
@@ -77,9 +86,16 @@ class LeastSquares:
         minimiser: NDArray[np.float64] = signs * self.size[:, None]
         return minimiser
 
-    def constants(self, row: int = 0) -> Constants:
-        """Constants of one row's problem, from which the theory predicts."""
-        return Constants(design(), float(self.sigma[row]), self.minimiser[row : row + 1])
+    def constants(self, rows: slice = slice(None)) -> Constants:
+        """Constants of rows that differ in the signs of w* alone.
+
+        Raises:
+            ValueError: the rows differ in more.
+        """
+        sigma, size = np.unique(self.sigma[rows]), np.unique(self.size[rows])
+        if len(sigma) > 1 or len(size) > 1:
+            raise ValueError(f"rows of one sigma and |w*| are needed, found {sigma} and {size}")
+        return Constants(design(), float(sigma[0]), self.minimiser[rows])
 
     def squared_gradients(self, path: Tensor) -> NDArray[np.float64]:
         """Squared norms of the full gradient at weights (..., rows, INPUTS)."""

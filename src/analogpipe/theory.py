@@ -50,14 +50,21 @@ class Constants:
         return float(np.einsum("rj,jk,rk->", w, self.hessian, w) / (2 * len(w)))
 
     @property
-    def sample_variance(self) -> float:
-        """Variance of the gradient of one sample at the minimiser, summed over the weights."""
-        return float(self.sigma**2 * np.trace(self.hessian))
+    def sample_square(self) -> float:
+        """Bound of the expected squared gradient of one sample while the loss is below its start."""
+        lengths = (self.inputs**2).sum(1)
+        return float(lengths.max() * (self.sigma**2 + 2 * self.start))
+
+    @property
+    def activity(self) -> float:
+        """Bound of the pulse activity E||A||_1 per unit of step, under the same condition."""
+        lengths = np.abs(self.inputs).sum(1)
+        return float(np.sqrt((lengths**2).mean() * (self.sigma**2 + 2 * self.start)))
 
     @property
     def variance(self) -> float:
         """sigma^2 of the bounds: variance of the gradient of a micro-batch, the same everywhere."""
-        return self.sample_variance / len(self.inputs)
+        return float(self.sigma**2 * np.trace(self.hessian)) / len(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -93,16 +100,16 @@ def bound(
     stages: int = 1,
     mini_batch: int = 1,
     saturation: float = 0.0,
-    sample_variance: float = 0.0,
+    sample_square: float = 0.0,
     granularity: float = 0.0,
 ) -> float:
     """Upper bound of the mean squared gradient norm over a run.
 
     ``step`` is that of an update, so of n = ``mini_batch`` micro-batches; the run has K = ``samples``
     micro-batches. ``stages`` M counts for asynchronous schedules only (give 1 for the others).
-    ``saturation`` is max|w| / tau (0: digital), ``sample_variance`` that of one sample's gradient,
-    ``granularity`` the pulse term L g (1 + c^2)(1 + s^2) E||A||_1 / a, which is the same for all
-    steps.
+    ``saturation`` s is max|w| / tau (0: digital), ``sample_square`` bounds the expected squared
+    gradient of one sample, ``granularity`` is the pulse term L g (1 + c^2)(1 + s^2) E||A||_1, with
+    the activity per unit of step; both are the same for all steps.
 
     Raises:
         ValueError: the step or the saturation is beyond what the bound covers.
@@ -115,8 +122,7 @@ def bound(
     noise = variance / mini_batch * (1 + saturation) ** 2
     rate = 2 * start * mini_batch / (step * samples) + step * smoothness * noise
     stale = 2 * (step * smoothness) ** 2 * (stages - 1) * noise
-    floor = saturation**2 * sample_variance + granularity
-    return (rate + stale + floor) / (1 - saturation**2)
+    return rate + stale + saturation**2 * sample_square + granularity
 
 
 def samples_to(

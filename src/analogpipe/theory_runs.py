@@ -18,28 +18,29 @@ from torch import nn
 
 from analogpipe import data
 from analogpipe.command import run as run_command
-from analogpipe.config import Ablation, ConfigError, Profile, Theory, load_devices, load_profile
+from analogpipe.config import ConfigError, Profile, load_devices, load_profile
 from analogpipe.devices import Pulsed, SoftBounds
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_text
 from analogpipe.problems import INPUTS, LeastSquares, Share, loss
 from analogpipe.schedule import build
 from analogpipe.theory import BLOCKS, best_step
+from analogpipe.theory_config import Ablation, Theory
 from analogpipe.tile_config import ReadoutConfig, TileConfig, digital
 from analogpipe.training import evaluate, make_pipeline
 
 SEED = 0
+PULSE_NOISE = 0.3
+"""Noise of a pulse relative to its size, AIHWKit's default."""
 
 
-def linear(
-    tau: float, dw_min: float, dw_min_std: float = 0.3, out_noise: float = 0.0
-) -> TileConfig:
+def linear(tau: float, dw_min: float, out_noise: float = 0.0) -> TileConfig:
     """Return a tile of the paper's linear device without spread, its converters without error.
 
     ``out_noise`` is the read-out noise (AIHWKit's IOParameters), which acts on every output alone.
     """
     device = SoftBounds(
-        w_max=tau, w_min=-tau, dw_min=dw_min, dw_min_std=dw_min_std,
+        w_max=tau, w_min=-tau, dw_min=dw_min, dw_min_std=PULSE_NOISE,
         dw_min_dtod=0, w_max_dtod=0, w_min_dtod=0, up_down_dtod=0,
     )  # fmt: skip
     noisy = ReadoutConfig(inp_res=0, out_res=0, out_bound=0, out_noise=out_noise)
@@ -98,12 +99,26 @@ def summary(errors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     return {"error": errors.mean(0), "settled": errors[len(errors) // 2 :].mean(0)}
 
 
+def rates_problem(sizes: Theory) -> LeastSquares:
+    """Return the problems of the rates: equal up to their seed."""
+    return LeastSquares(np.full(sizes.rows, sizes.size), np.full(sizes.rows, sizes.sigma), SEED)
+
+
+def floor_problem(sizes: Theory) -> LeastSquares:
+    """Return the problems of the floor: a group of rows for each sigma, then for each |w*|."""
+    groups = [(sizes.sigma, sizes.size)]
+    groups += [(sigma, sizes.size) for sigma in sizes.sigmas]
+    groups += [(sizes.sigma, size) for size in sizes.sizes]
+    sigma, size = np.array(list(dict.fromkeys(groups))).repeat(sizes.floor_rows, axis=0).T
+    return LeastSquares(size, sigma, SEED)
+
+
 def rates(sizes: Theory, device: str) -> Iterator[dict[str, Any]]:
     """Train with the best step for each number of micro-batches: ``digital`` or ``linear`` arrays.
 
     Columns: device, mode, stages, samples, step, seed, error, settled.
     """
-    problem = LeastSquares(np.full(sizes.rows, sizes.size), np.full(sizes.rows, sizes.sigma), SEED)
+    problem = rates_problem(sizes)
     tile = digital() if device == "digital" else linear(sizes.tau, sizes.dw_min)
     asynchronous = sizes.stages if device == "digital" else [max(sizes.stages)]
     ways = [("sequential", 1, 1), ("sync", 1, sizes.mini_batch)]
@@ -132,11 +147,7 @@ def floor(sizes: Theory) -> Iterator[dict[str, Any]]:
     One run holds every (sigma, |w*|) of the profile, as rows of the same arrays.
     Columns: device, tau, dw_min, noise, mode, stages, sigma, size, seed, floor.
     """
-    groups = [(sigma, sizes.size) for sigma in sizes.sigmas]
-    groups += [(sizes.sigma, size) for size in sizes.sizes]
-    groups = list(dict.fromkeys([(sizes.sigma, sizes.size), *groups]))
-    sigmas, lengths = (np.repeat(values, sizes.floor_rows) for values in zip(*groups, strict=True))
-    problem = LeastSquares(lengths, sigmas, SEED)
+    problem = floor_problem(sizes)
     base = (sizes.tau, sizes.dw_min, 0.0)
     devices = [base, *((tau, *base[1:]) for tau in sizes.ranges)]
     devices += [(sizes.tau, dw_min, 0.0) for dw_min in sizes.dw_mins]
@@ -154,8 +165,8 @@ def floor(sizes: Theory) -> Iterator[dict[str, Any]]:
                     "noise": device[2],
                     "mode": mode,
                     "stages": stages,
-                    "sigma": sigmas[row],
-                    "size": lengths[row],
+                    "sigma": problem.sigma[row],
+                    "size": problem.size[row],
                     "seed": row % sizes.floor_rows,
                     "floor": settled[row],
                 }
