@@ -32,13 +32,13 @@ class Uniform16:
 
 
 def normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return standard normal numbers in the shape of ``like`` (scratch memory).
+    """Return standard normal numbers in the shape of ``like`` (it may be scratch memory).
 
     Large tensors take them from a table of 65,536 quantiles by a 16-bit draw (range +-4.3).
     """
-    out = scratch("normal", like.shape, like)
     if like.numel() < _TABLE_FROM or like.is_cuda:
-        return out.normal_(generator=generator)
+        return torch.empty_like(like).normal_(generator=generator)
+    out = scratch("normal", like.shape, like)
     words, bits = _space(like)
     words.random_(_FULL, None, generator=generator)
     index = scratch("index", (like.numel(),), like, torch.int32)

@@ -25,7 +25,7 @@ def read(x: Tensor, product: Product, config: ReadoutConfig, generator: torch.Ge
     if config.perfect:
         return product(x)
     if config.noise_management == "abs_max":
-        sizes = torch.abs(x, out=scratch("read", x.shape, x))
+        sizes = torch.abs(x, out=_space(x))
         scale = sizes.amax(1, keepdim=True).clamp_min_(_TINY)
     else:
         scale = x.new_ones((x.shape[0], 1))
@@ -49,7 +49,7 @@ def _read(
 ) -> tuple[Tensor, Tensor | None]:
     """One read at ``scale`` (b, 1); also which rows reached the output bound, None for none."""
     level = 2 * config.inp_bound * config.inp_res
-    q = torch.div(x, scale * level if level > 0 else scale, out=scratch("read", x.shape, x))
+    q = torch.div(x, scale * level if level > 0 else scale, out=_space(x))
     if level > 0:
         q.round_()
     bound = config.inp_bound / level if level > 0 else config.inp_bound
@@ -78,3 +78,8 @@ def _read(
                 saturated = y.abs().amax(1) >= bound
         y.clamp_(-bound, bound)
     return y.mul_(scale * step if step > 0 else scale), saturated
+
+
+def _space(x: Tensor) -> Tensor | None:
+    """Work space in the shape of ``x``; None (a new tensor) for small ones, which are cheaper so."""
+    return scratch("read", x.shape, x) if x.numel() > 2**14 else None
