@@ -92,7 +92,7 @@ def engine_over_loop(repeats: int = 41, micro_batches: int = 100) -> float:
     return by_engine / by_loop
 
 
-def work(repeats: int = 7, micro_batches: int = 48, size: int = 64, width: int = 512) -> None:
+def work(repeats: int = 14, micro_batches: int = 24, size: int = 64, width: int = 512) -> None:
     """What each of the two processes does: one process does all, then both do, in each mode."""
     torch.set_num_threads(1)
     options = {"loss": cross_entropy, "batch": data(size, width, width), "lr": learning_rate}
