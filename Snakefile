@@ -1,8 +1,8 @@
-"""Calibrate devices, train networks in pipelines, aggregate, draw, judge the claims.
+"""Calibrate devices, train networks in pipelines, check the theory, aggregate, draw, judge the claims.
 
 snakemake                                       everything of the quick profile
 snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
-snakemake calibration | training | sweep | tables | figures      one step and what it needs
+snakemake calibration | training | sweep | theory | tables | figures      one step and what it needs
 snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
 """
 
@@ -16,6 +16,7 @@ include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"
 
 

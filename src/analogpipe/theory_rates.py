@@ -38,10 +38,10 @@ class Rates:
         self.devices = {"digital": DIGITAL, "linear": linear}
         self.floors = {"digital": 0.0, "linear": asymptotic(self.constants, linear)}
         self.samples = np.array(sorted(sizes.samples))
-        self._runs = {
-            Way(*map(str, key[:2]), int(key[2])): group
-            for key, group in runs.groupby(list(Way._fields), sort=False)
-        }
+        self._runs: dict[Way, pd.DataFrame] = {}
+        for device, mode, stages in runs[[*Way._fields]].drop_duplicates().to_numpy().tolist():
+            here = runs[[*Way._fields]].eq([device, mode, stages]).all(axis=1)
+            self._runs[Way(device, mode, stages)] = runs[here]
         self._expected: dict[Way, tuple[Floats, Floats]] = {}
 
     @property

@@ -84,9 +84,8 @@ def of_floor(floor: Floor, sign: float = 1.0) -> Iterator[Check]:
         expected = floor.expected(floor.base, mode, floor.centre, sign)
         yield check("floor over its prediction", way, interval(mean, analog[None] / expected))
     pair = [floor.values(floor.base, mode, floor.centre) for mode in ("async", "sequential")]
-    yield check(
-        "floor over sequential", ("linear", "async", floor.stages), interval(ratio, np.stack(pair))
-    )
+    way = Way("linear", "async", floor.stages)
+    yield check("floor over sequential", way, interval(ratio, np.stack(pair)))
 
 
 def main(

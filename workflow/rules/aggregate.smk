@@ -40,6 +40,7 @@ rule claims:
         targets=f"{RESULTS}/tables/targets.csv",
         schedules=rules.execute_schedules.output.schedules,
         weights=rules.execute_schedules.output.weights,
+        theory=theory_evidence,
     output:
         expand(f"{RESULTS}/tables/claims.{{kind}}", kind=FOR_PEOPLE),
     log:
@@ -56,3 +57,4 @@ rule tables:
     input:
         rules.aggregate.output,
         rules.claims.output,
+        theory_evidence,

@@ -25,7 +25,11 @@ if not PROFILE_FILE.endswith((".yaml", ".yml")):
 try:
     PROFILE = load_profile(Path(PROFILE_FILE))
     DEVICES_FILE = os.path.relpath(Path(PROFILE_FILE).parent / PROFILE.devices_file)
-    DEVICES = load_devices(Path(DEVICES_FILE)) if PROFILE.analog_devices else {}
+    DEVICES = (
+        load_devices(Path(DEVICES_FILE))
+        if PROFILE.analog_devices or PROFILE.theory
+        else {}
+    )
 except FileError as error:
     raise WorkflowError(str(error)) from None
 
@@ -46,6 +50,26 @@ DRAWN_FROM = {
 if not ANALOG:
     del DRAWN_FROM["fig2_device"]
 
+# The same for the figures of the theory, where the profile asks for it.
+THEORY_TABLES = [
+    "theory_rates",
+    "theory_price",
+    "theory_targets",
+    "theory_floor",
+    "theory_network",
+    "theory_interaction",
+    "theory_checks",
+]
+THEORY_DRAWN_FROM = {
+    "fig6_slopes": ["tables/theory_rates.csv", "tables/table3.csv"],
+    "fig7_floor": ["tables/theory_floor.csv"],
+    "fig8_price": ["tables/theory_price.csv"],
+    "fig9_targets": ["tables/theory_targets.csv"],
+    "fig10_ablation": ["tables/theory_floor.csv", "tables/theory_network.csv"],
+}
+if PROFILE.theory is None:
+    THEORY_DRAWN_FROM = {}
+
 
 wildcard_constraints:
     device="[A-Za-z0-9.-]+",
@@ -53,7 +77,9 @@ wildcard_constraints:
     stages=r"\d+",
     seed=r"\d+",
     rate=r"[0-9.e-]+",
-    figure="fig[0-9]+_[a-z]+",
+    figure="fig[1-5]_[a-z]+",
+    theory_figure="fig([6-9]|10)_[a-z]+",
+    experiment="rates-digital|rates-linear|floor|network",
 
 
 def sources(name):
@@ -146,9 +172,31 @@ def all_sweeps(wildcards):
 
 def figure_tables(wildcards):
     """Tables that a figure is drawn from."""
-    return [f"{RESULTS}/{table}" for table in DRAWN_FROM[wildcards.figure]]
+    if "figure" in wildcards.keys():
+        tables = DRAWN_FROM[wildcards.figure]
+    else:
+        tables = THEORY_DRAWN_FROM.get(wildcards.theory_figure, [])
+    return [f"{RESULTS}/{table}" for table in tables]
 
 
 def table_options(wildcards):
     """The same as options of the command."""
     return [f"--table {table}" for table in figure_tables(wildcards)]
+
+
+def theory_evidence(wildcards):
+    """Tables of the theory by which claims are judged; none where the profile has no theory."""
+    names = ["table3", "theory_checks"] if PROFILE.theory else []
+    return [f"{RESULTS}/tables/{name}.csv" for name in names]
+
+
+def theory_settings(wildcards):
+    """What an experiment of the theory depends on in the profile."""
+    if PROFILE.theory is None:
+        raise WorkflowError(f"{PROFILE_FILE}: theory: missing, a value is required")
+    if wildcards.experiment != "network":
+        return PROFILE.theory.model_dump_json(exclude={"network"})
+    device = DEVICES[PROFILE.theory.network.device].model_dump_json()
+    keys = {"dataset", "model", "modes", "stages", "training", "learning_rates"}
+    settings = PROFILE.model_dump_json(include=keys)
+    return f"{PROFILE.theory.network.model_dump_json()} {device} {settings}"

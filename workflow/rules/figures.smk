@@ -23,3 +23,4 @@ rule figure:
 rule figures:
     input:
         expand(rules.figure.output, figure=DRAWN_FROM),
+        expand(rules.theory_figure.output, theory_figure=THEORY_DRAWN_FROM),
