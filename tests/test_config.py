@@ -22,6 +22,8 @@ BAD = [
     ("stages", [1, 9], ["stages", "9", "at most 3"]),
     ("stages", [], ["stages", "at least 1"]),
     ("stages", [0], ["stages.0", "0", "greater than or equal to 1"]),
+    ("splits", {3: [1, 2]}, ["splits.3", "[1, 2]", "must have 3"]),
+    ("splits", {2: [1, 1]}, ["splits.2", "[1, 1]", "3 blocks"]),
     ("seeds", [1, 1], ["seeds", "twice"]),
     ("sweep.stages", 4, ["sweep.stages", "4", "at most 3"]),
     ("devices", ["digital", "tin-can"], ["devices", "tin-can"]),

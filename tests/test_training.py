@@ -128,6 +128,14 @@ def test_process_killed_by_signal_resumes(tiny_profile, tmp_path):
     assert whole == resumed
 
 
+def test_split_given_by_the_user(make_run):
+    run = make_run(stages=2)
+    images = data.load(run.dataset)
+    for split, sizes in ((None, [1, 2]), ([2, 1], [2, 1])):
+        pipeline = make_pipeline(run.model_copy(update={"split": split}), images, 4)
+        assert [len(stage.module) for stage in pipeline.stages] == sizes
+
+
 @pytest.mark.parametrize(
     "options", [{"warm_up_epochs": 2}, {"prediction": 0.5}], ids=["warm-up", "prediction"]
 )

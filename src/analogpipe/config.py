@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from analogpipe.files import FileError, read_yaml
 from analogpipe.overrides import override
+from analogpipe.partition import PartitionError, from_sizes
 from analogpipe.schedule import MODES
 from analogpipe.strict import Name, Strict
 from analogpipe.theory_config import Theory
@@ -134,6 +135,7 @@ class Run(Strict):
     mode: Name
     schedule: Mode
     stages: int = Field(ge=1)
+    split: list[int] | None = None
     seed: int = Field(ge=0)
     learning_rate: float = Field(gt=0)
     training: Training
@@ -154,6 +156,11 @@ class Profile(Strict):
     )
     modes: dict[Name, Mode] = Field(min_length=1, description="the modes to compare, by name")
     stages: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    splits: dict[int, list[int]] = Field(
+        default={},
+        description="blocks of each stage, by stage count; where not given, the slowest stage has as "
+        "few array reads as possible",
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     training: Training
     learning_rates: dict[Name, dict[Name, Annotated[float, Field(gt=0)]]] = Field(
@@ -180,6 +187,11 @@ class Profile(Strict):
                     f"{key}: found {most}, allowed: at most {self.model.blocks}, "
                     f"the blocks of {self.model.name}"
                 )
+        for stages, split in self.splits.items():
+            try:
+                from_sizes(split, self.model.blocks, stages)
+            except PartitionError as error:
+                raise ValueError(f"splits.{stages}: {error}") from None
         if self.modes.get("sequential") != Mode(schedule="sequential"):
             raise ValueError(
                 "modes: a mode named sequential, with schedule sequential, is required: "
@@ -241,6 +253,7 @@ class Profile(Strict):
                 "mode": mode,
                 "schedule": self.modes[mode],
                 "stages": stages,
+                "split": self.splits.get(stages),
                 "seed": seed,
                 "learning_rate": learning_rate
                 if learning_rate is not None

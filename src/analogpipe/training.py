@@ -17,10 +17,11 @@ from torch.nn.functional import cross_entropy
 from analogpipe import checkpoint, data, distributed, models, provenance
 from analogpipe.command import run as run_command
 from analogpipe.config import Run, load_profile, load_tile
+from analogpipe.costs import reads
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_json, write_text
 from analogpipe.mitigation import warmed_up
-from analogpipe.partition import partition
+from analogpipe.partition import from_sizes, partition
 from analogpipe.schedule import Schedule, build
 from analogpipe.staleness import delay
 
@@ -38,8 +39,10 @@ def make_pipeline(
     analogpipe.distributed, the pipeline runs the stage of that process.
     """
     blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
-    # Every block of a fully connected network takes one array read, whatever its size.
-    parts = partition([1.0] * len(blocks), run.stages)
+    if run.split is None:
+        parts = partition(reads(blocks, images.train_images[:1]), run.stages)
+    else:
+        parts = from_sizes(run.split, len(blocks), run.stages)
     stages = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
     size = run.training.micro_batch
     per_epoch = len(images.train_labels) // size
