@@ -23,6 +23,8 @@ STYLES = {
     "sequential": ("#0b3c5d", "o", (1, 0)),
     "sync": ("#d95f02", "s", (4, 1.5)),
     "async": ("#5aae61", "^", (1.5, 1)),
+    "async-warm-up": ("#762a83", "D", (5, 1, 1, 1)),
+    "async-prediction": ("#c2a5cf", "v", (3, 1)),
 }
 TRAINS = {"up": "#0b3c5d", "down": "#d95f02", "alternating": "#5aae61"}
 FAMILY_SHADES = (1.0, 0.75, 0.5)
@@ -36,7 +38,7 @@ def mode_styles(modes: list[str]) -> dict[str, dict[str, Any]]:
     seen: dict[str, int] = {}
     styles: dict[str, dict[str, Any]] = {}
     for mode in modes:
-        family = mode.split("-")[0]
+        family = mode if mode in STYLES else mode.split("-")[0]
         colour, marker, dashes = STYLES.get(family, ("#666666", "D", (3, 1, 1, 1)))
         index = seen.get(family, 0)
         seen[family] = index + 1
@@ -65,10 +67,20 @@ def _line(
 
 
 def _legend(axes: Axes) -> None:
-    """Put the legend above the panel, where it hides no data; the panel's title stands left of it."""
+    """Put the legend above the panel, where it hides no data."""
+    entries = len(axes.get_legend_handles_labels()[1])
     axes.legend(
-        frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1.02, 0.98), columnspacing=1
+        frameon=False,
+        ncols=3 if entries == 3 else 2,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.98),
+        columnspacing=1,
     )
+
+
+def _name(axes: Axes, name: str) -> None:
+    """Name a panel at its right side."""
+    axes.text(1.01, 0.5, name, rotation=270, va="center", transform=axes.transAxes)
 
 
 def _band(frame: pd.DataFrame, by: str | list[str], value: str) -> pd.DataFrame:
@@ -213,7 +225,7 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
             sns.despine(ax=axes)
         row[1].set_xscale("log")
         row[0].set(ylabel="test accuracy")
-        row[0].set_title(name, loc="left")
+        _name(row[1], name)
     _legend(panels[0, 0])
     return figure
 
@@ -232,7 +244,7 @@ def accuracy(tables: dict[str, pd.DataFrame]) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted(table["stages"].unique()), sorted(table["stages"].unique()))
         axes.set(ylabel="test accuracy")
-        axes.set_title(name, loc="left")
+        _name(axes, name)
         sns.despine(ax=axes)
     panels[-1].set_xlabel("stages M")
     _legend(panels[0])
@@ -268,7 +280,7 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(sorted(here["stages"].unique()), sorted(here["stages"].unique()))
         axes.set(ylabel=f"cycles to {here['target'].iloc[0]:.0%}")
-        axes.set_title(name, loc="left")
+        _name(axes, name)
         sns.despine(ax=axes)
     panels[-1].set_xlabel("stages M (dotted: ideal, see text)")
     _legend(panels[0])
