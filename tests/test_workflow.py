@@ -68,6 +68,7 @@ def test_plan_is_the_grid(tmp_path):
     assert planned(tmp_path, profile="quick") == {
         "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
         "aggregate": 1, "claims": 1, "figure": 5, "all": 1,
+        "theory_run": 4, "theory_tables": 1, "theory_figure": 5,
     }  # fmt: skip
 
 
@@ -76,6 +77,8 @@ def test_plan_is_the_grid(tmp_path):
     [
         ("calibration", {"calibrate": 1, "calibration": 1}),
         ("training", {"calibrate": 1, "train": 60, "training": 1}),
+        ("theory", {"theory_run": 4, "theory_tables": 1, "theory_figure": 5, "theory": 1}),
+        ("results/quick/theory/floor.csv", {"theory_run": 1}),
         ("sweep", {"calibrate": 1, "sweep_run": 84, "sweep": 1}),
         ("results/quick/runs/digits/resmlp8/digital/sequential/M4/seed7/metrics.csv", {"train": 1}),
         (
@@ -110,12 +113,15 @@ def test_bad_profile_stops_before_anything(edited, tmp_path, path, value, word):
 
 def test_every_output_is_there(finished):
     figures = {path.name for path in (finished / "paper_figures/tiny").iterdir()}
-    names = ("fig1_schedules", "fig2_device", "fig3_convergence", "fig4_accuracy", "fig5_speedup")
+    names = (
+        "fig1_schedules", "fig2_device", "fig3_convergence", "fig4_accuracy", "fig5_speedup",
+        "fig6_slopes", "fig7_floor", "fig8_price", "fig9_targets", "fig10_ablation",
+    )  # fmt: skip
     assert figures == {name + kind for name in names for kind in (".pdf", ".png")}
     for path in (finished / "paper_figures/tiny").iterdir():
         assert path.read_bytes()[:4] == {".pdf": b"%PDF", ".png": b"\x89PNG"}[path.suffix]
     tables = {path.name for path in (finished / "results/tiny/tables").iterdir()}
-    for name in ("table1", "table2", "claims"):
+    for name in ("table1", "table2", "table3", "claims"):
         assert {f"{name}.csv", f"{name}.md", f"{name}.tex"} <= tables
 
 
@@ -154,12 +160,26 @@ def test_one_more_seed_trains_only_its_own_runs(finished, edited_in_place):
     jobs = planned(finished, profile=PROFILE)
     assert jobs["train"] == 2 * (1 + 1 + 2)
     assert "calibrate" not in jobs
+    assert "theory_run" not in jobs
     assert (jobs["aggregate"], jobs["claims"]) == (1, 1)
 
 
 def test_another_learning_rate_trains_only_what_it_touches(finished, edited_in_place):
     edited_in_place("learning_rates.digital.sync", 0.3)
     assert planned(finished, profile=PROFILE)["train"] == 2
+
+
+def test_another_size_of_the_theory_runs_only_the_theory(finished, edited_in_place):
+    edited_in_place("theory.rows", 9)
+    jobs = planned(finished, profile=PROFILE)
+    assert "train" not in jobs
+    assert (jobs["theory_run"], jobs["theory_tables"], jobs["claims"]) == (3, 1, 1)
+
+
+def test_a_profile_without_theory_has_none_of_its_jobs(edited, tmp_path):
+    jobs = planned(tmp_path, profile=edited("theory", ...))
+    assert not [rule for rule in jobs if rule.startswith("theory")]
+    assert (jobs["figure"], jobs["claims"]) == (5, 1)
 
 
 def test_another_target_trains_nothing(finished, edited_in_place):
@@ -171,8 +191,8 @@ def test_another_target_trains_nothing(finished, edited_in_place):
 
 def test_figures_are_drawn_from_tables_alone(finished):
     result = snakemake(finished, "--dry-run", "--forceall", profile=PROFILE)
-    inputs = re.findall(r"rule figure:\n +input: (.*)", result.stdout + result.stderr)
-    assert len(inputs) == 5
+    inputs = re.findall(r"rule (?:theory_)?figure:\n +input: (.*)", result.stdout + result.stderr)
+    assert len(inputs) == 10
     for line in inputs:
         for path in line.split(", "):
             assert re.search(

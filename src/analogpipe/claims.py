@@ -2,11 +2,12 @@
 
 Every row compares a measured number and its 95 % interval with a region that the claim predicts:
 ``reproduced`` when the whole interval lies in the region, ``not reproduced`` when none of it does,
-``inconclusive`` otherwise. The rules are explained in docs/reproducing.md.
+``inconclusive`` otherwise. The rules are explained in docs/reproducing.md, those on problems with
+known constants, whose intervals are bootstrapped over seeds, in docs/theory.md.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,9 @@ STATEMENTS = {
     "C5": "analog updates leave an error that digital SGD does not have",
     "C6": "pipelines reach the accuracy of no pipeline in far fewer cycles",
 }
+
+
+FASTER = "cycles to target, sequential over it"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Evidence:
     targets: pd.DataFrame
     schedules: pd.DataFrame
     weights: pd.DataFrame
+    exponents: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Table 3, the theory's fitted exponents; empty where the profile has no theory."""
+    checks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The theory's other numbers."""
 
     def paired(
         self, frame: pd.DataFrame, value: str, device: str, mode: str, base: str, stages: int
@@ -110,6 +118,27 @@ Row = tuple[str, Region, tuple[float, float, float]]
 def exact(value: float) -> tuple[float, float, float]:
     """Return a number that has no spread as its own interval."""
     return float(value), float(value), float(value)
+
+
+def _theory(
+    table: pd.DataFrame,
+    quantity: str,
+    region: Region | Callable[[int], Region],
+    modes: tuple[str, ...] = (),
+) -> Iterator[Row]:
+    """Rows of one quantity of the theory, on a least-squares problem; of all modes if none is given.
+
+    ``region`` may be a function of the number of stages.
+    """
+    if table.empty:
+        return
+    here = table[table["quantity"] == quantity]
+    for row in here.to_dict("records"):
+        if not modes or row["mode"] in modes:
+            way = f"{row['device']}, {row['mode']}, M={row['stages']}"
+            found = (row["measured"], row["low"], row["high"])
+            predicted = region if isinstance(region, Region) else region(row["stages"])
+            yield f"least squares, {quantity}, {way}", predicted, found
 
 
 def _one_copy(evidence: Evidence) -> Iterator[Row]:
@@ -158,6 +187,7 @@ def _sync(evidence: Evidence) -> Iterator[Row]:
     for mode in _modes(evidence, "sync"):
         yield from _accuracy(evidence, mode)
         yield from _speedup(evidence, mode, 1)
+    yield from _theory(evidence.checks, FASTER, Region(low=1), ("sync",))
 
 
 def _async(evidence: Evidence) -> Iterator[Row]:
@@ -167,6 +197,9 @@ def _async(evidence: Evidence) -> Iterator[Row]:
         busy = runs[(runs["mode"] == mode) & (runs["stages"] == most)]["density"].min()
         yield f"computation density of a run, {mode}, M={most}", Region(low=0.99), exact(busy)
         yield from _accuracy(evidence, mode)
+    last = "error of the longest run over sequential"
+    yield from _theory(evidence.checks, last, Region(high=1.1), ("async",))
+    yield from _theory(evidence.checks, "floor over sequential", Region(high=1.1))
 
 
 def _samples(evidence: Evidence) -> Iterator[Row]:
@@ -181,20 +214,26 @@ def _samples(evidence: Evidence) -> Iterator[Row]:
                 Region(high=1.25),
                 ratio_interval(own, base),
             )
+    more = "samples to target over sequential"
+    yield from _theory(evidence.checks, more, Region(high=1.25), ("async",))
+    yield from _theory(evidence.exponents, "error in samples", Region(-0.55, -0.45))
+    yield from _theory(evidence.checks, "error over bound, largest", Region(high=1))
+    yield from _theory(evidence.exponents, "price of staleness in step", Region(1.8, 2.2))
+    yield from _theory(evidence.exponents, "price of staleness in M-1", Region(0.9, 1.1))
 
 
 def _floor(evidence: Evidence) -> Iterator[Row]:
     last = final(evidence.runs)
     last = last[(last["mode"] == "sequential") & (last["stages"] == last["stages"].min())]
     table = last.pivot(index="seed", columns="device", values="train_loss")
-    if DIGITAL not in table:
-        return
-    for device in evidence.profile.analog_devices:
+    for device in evidence.profile.analog_devices if DIGITAL in table else []:
         yield (
             f"training loss of the last epoch, {device} over digital, sequential",
             Region(low=1.05),
             ratio_interval(table[device].to_numpy(), table[DIGITAL].to_numpy()),
         )
+    yield from _theory(evidence.checks, "floor over digital", Region(low=1.05))
+    yield from _theory(evidence.checks, "floor over its prediction", Region(0.9, 1.1))
 
 
 def _pipelines(evidence: Evidence) -> Iterator[Row]:
@@ -203,6 +242,7 @@ def _pipelines(evidence: Evidence) -> Iterator[Row]:
         # A full pipeline of M stages works M times as fast; a quarter of that may go to staleness.
         yield from _speedup(evidence, mode, 0.75 * most)
         yield from _accuracy(evidence, mode)
+    yield from _theory(evidence.checks, FASTER, lambda m: Region(low=0.75 * m), ("async",))
 
 
 def _modes(evidence: Evidence, family: str) -> list[str]:
@@ -243,12 +283,15 @@ def main(
     """Judge the claims by the tables of a profile."""
     tables = root / "tables"
     if not only_show:
+        settings = load_profile(profile)
+        theory = ("table3", "theory_checks") if settings.theory else ()
         evidence = Evidence(
-            load_profile(profile),
+            settings,
             pd.read_csv(tables / "runs.csv"),
             pd.read_csv(tables / "targets.csv"),
             pd.read_csv(root / "schedules" / "schedules.csv"),
             pd.read_csv(root / "schedules" / "weights.csv"),
+            *(pd.read_csv(tables / f"{name}.csv") for name in theory),
         )
         write_table(judge(evidence), tables / "claims")
     show(pd.read_csv(tables / "claims.csv"))

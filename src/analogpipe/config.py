@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from analogpipe.files import FileError, read_yaml
+from analogpipe.files import FileError, excerpt, read_yaml
 from analogpipe.overrides import override
 from analogpipe.partition import PartitionError, from_sizes
 from analogpipe.schedule import MODES
 from analogpipe.strict import Name, Strict
 from analogpipe.theory_config import Theory
-from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
+from analogpipe.tile_config import TileConfig, TileConfigError
 
 DIGITAL = "digital"
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -207,6 +207,13 @@ class Profile(Strict):
             for mode in self.modes:
                 if mode not in self.learning_rates[device]:
                     raise ValueError(f"learning_rates.{device}: no entry for mode {mode}")
+        if self.theory is not None:
+            device = self.theory.network.device
+            if device not in self.analog_devices:
+                allowed = ", ".join(self.analog_devices) or "none without analog devices"
+                raise ValueError(f"theory.network.device: found {device}, allowed: {allowed}")
+            if "async" not in self.modes:
+                raise ValueError("modes: theory.network needs a mode named async")
         return self
 
     @property
@@ -272,8 +279,7 @@ def checked(model: type[ModelT], value: Mapping[str, Any], source: str | Path) -
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in fault["loc"])
-    found = repr(fault["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
+    found = excerpt(fault["input"])
     if fault["type"] == "extra_forbidden":
         allowed = ", ".join(_keys_at(model, fault["loc"][:-1]))
         raise ConfigError(f"{source}: {key}: unknown key, allowed: {allowed}")
@@ -294,15 +300,12 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
     profile = checked(Profile, override(read_yaml(path), overrides), path)
-    needed = [("devices", device) for device in profile.analog_devices]
-    if profile.theory is not None:
-        needed.append(("theory.network.device", profile.theory.network.device))
-    if needed:
+    if profile.analog_devices:
         known = load_devices(path.parent / profile.devices_file)
-        for key, device in needed:
+        for device in profile.analog_devices:
             if device not in known:
                 raise ConfigError(
-                    f"{path}: {key}: found {device}, allowed: {', '.join([DIGITAL, *known])}"
+                    f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
     if profile.dataset.path is not None and not Path(profile.dataset.path).is_dir():
         raise ConfigError(
@@ -313,16 +316,19 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
 
 def load_devices(path: Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
-    try:
-        return load_tiles(path)
-    except TileConfigError as error:
-        raise ConfigError(str(error)) from None
+    tiles = {}
+    for name, entry in read_yaml(path).items():
+        try:
+            tiles[str(name)] = TileConfig.parse(entry)
+        except TileConfigError as error:
+            raise ConfigError(f"{path}: {name}: {error}") from None
+    return tiles
 
 
 def load_tile(path: Path) -> TileConfig:
     """Read one tile configuration, such as calibration writes."""
     try:
-        return TileConfig.load(path)
+        return TileConfig.parse(read_yaml(path))
     except TileConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -13,7 +13,7 @@ AtLeastZero = Annotated[float, Field(ge=0)]
 class Ablation(Strict):
     """Short runs of the profile's network on devices that differ from one in a single parameter."""
 
-    device: Name = Field(description="name in the devices file; its range is symmetric")
+    device: Name = Field(description="one of the profile's devices, with a symmetric range")
     ranges: list[Positive] = Field(description="values of w_max = -w_min")
     dw_mins: list[Positive] = Field(description="values of dw_min")
     noises: list[AtLeastZero] = Field(description="values of the read-out noise, out_noise")

@@ -101,7 +101,7 @@ def slopes(tables: dict[str, pd.DataFrame]) -> Figure:
                     style,
                     label,
                 )
-        axes.set(xscale="log", yscale="log", ylabel="error")
+        axes.set(xscale="log", yscale="log", ylabel="mean squared gradient")
         floor = here["floor"].iloc[0]
         title = "digital" if device == "digital" else "linear device; exponents above the floor"
         if floor:
@@ -173,7 +173,8 @@ def price(tables: dict[str, pd.DataFrame]) -> Figure:
     _guide(top, steps, 0.5 * digital["price"].min(), 2, "2")
     top.set(xscale="log", yscale="log", xlabel="step", ylabel="price of staleness")
     _log_ticks(top, [float(f"{s:.2g}") for s in steps])
-    top.legend(frameon=False, fontsize=6.5)
+    top.set_ylim(top=8 * table["price"].max())
+    top.legend(frameon=False, fontsize=6.5, loc="upper left", ncols=2)
     shades = mode_styles(["async", "async-2", "async-3", "async-4"]).values()
     chosen = sorted(steps.unique())[:: -max(1, len(steps.unique()) // 2)]
     for style, step in zip(shades, chosen, strict=False):
@@ -187,7 +188,7 @@ def price(tables: dict[str, pd.DataFrame]) -> Figure:
         ylabel="price of staleness",
     )
     _log_ticks(bottom, digital["stages"] - 1)
-    bottom.legend(frameon=False, fontsize=6.5)
+    bottom.legend(frameon=False, fontsize=6.5, loc="upper left")
     for axes in (top, bottom):
         sns.despine(ax=axes)
     return figure
@@ -208,7 +209,6 @@ def targets(tables: dict[str, pd.DataFrame]) -> Figure:
         axes.set(xscale="log", ylabel={"samples": "micro-batches", "cycles": "clock cycles"}[y])
         _log_ticks(axes, table["stages"])
         sns.despine(ax=axes)
-    low = table["samples"].min()
     panels[0].set(ylim=(0, 1.35 * table["samples_high"].max()))
     panels[1].set(yscale="log")
     panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -217,7 +217,6 @@ def targets(tables: dict[str, pd.DataFrame]) -> Figure:
     panels[0].set_title(f"to a mean squared gradient of {table['target'].iloc[0]:.2g}", loc="left")
     panels[0].legend(frameon=False, ncols=3, loc="lower right")
     panels[1].set_xlabel("stages M (lines: predicted)")
-    assert low > 0
     return figure
 
 

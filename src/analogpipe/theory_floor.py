@@ -28,7 +28,8 @@ class Floor:
         self.digital = (np.inf, 0.0, 0.0)
         keys = [*DEVICE, "mode", "sigma", "size"]
         self.runs: dict[tuple[Any, ...], Floats] = {
-            key: group.sort_values("seed")["floor"].to_numpy() for key, group in runs.groupby(keys)
+            key: group.sort_values("seed")["floor"].to_numpy()
+            for key, group in runs.groupby(keys, sort=False)
         }
 
     def values(self, device: tuple[float, ...], mode: str, group: tuple[float, float]) -> Floats:
@@ -72,7 +73,7 @@ class Floor:
 
     def settings(self) -> list[tuple[tuple[float, ...], tuple[float, float]]]:
         """Devices at the centre, then groups on the base device."""
-        devices = dict.fromkeys(key[:3] for key in self.runs if key[4:] == self.centre)
+        devices = [self.base, *(key[:3] for key in self.runs if key[4:] == self.centre)]
         groups = dict.fromkeys(key[4:] for key in self.runs)
         found = [(device, self.centre) for device in devices]
         found += [(device, group) for group in groups for device in (self.digital, self.base)]

@@ -25,11 +25,7 @@ if not PROFILE_FILE.endswith((".yaml", ".yml")):
 try:
     PROFILE = load_profile(Path(PROFILE_FILE))
     DEVICES_FILE = os.path.relpath(Path(PROFILE_FILE).parent / PROFILE.devices_file)
-    DEVICES = (
-        load_devices(Path(DEVICES_FILE))
-        if PROFILE.analog_devices or PROFILE.theory
-        else {}
-    )
+    DEVICES = load_devices(Path(DEVICES_FILE)) if PROFILE.analog_devices else {}
 except FileError as error:
     raise WorkflowError(str(error)) from None
 
@@ -196,7 +192,9 @@ def theory_settings(wildcards):
         raise WorkflowError(f"{PROFILE_FILE}: theory: missing, a value is required")
     if wildcards.experiment != "network":
         return PROFILE.theory.model_dump_json(exclude={"network"})
-    device = DEVICES[PROFILE.theory.network.device].model_dump_json()
-    keys = {"dataset", "model", "modes", "stages", "training", "learning_rates"}
+    chosen = PROFILE.theory.network
+    device = DEVICES[chosen.device].model_dump_json()
+    rates = [PROFILE.learning_rates[chosen.device][m] for m in ("sequential", "async")]
+    keys = {"dataset", "model", "stages", "training"}
     settings = PROFILE.model_dump_json(include=keys)
-    return f"{PROFILE.theory.network.model_dump_json()} {device} {settings}"
+    return f"{chosen.model_dump_json()} {device} {rates} {settings}"
