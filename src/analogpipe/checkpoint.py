@@ -1,6 +1,7 @@
 """Checkpoints of a run: written whole or not at all, refused when they are not the run's own."""
 
 import json
+import re
 import shutil
 import struct
 import sys
@@ -15,6 +16,7 @@ from torch import Tensor
 from analogpipe.files import write_bytes
 
 KEPT = 2
+_NUMBER = re.compile("[0-9]{9}")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,18 @@ class Store:
                     if header.get("key") != self.key:
                         raise ValueError("it belongs to another run or version of the code")
                     notes = json.loads(header["notes"])
+                    if not isinstance(notes, dict):
+                        raise ValueError("its notes are no mapping")
                     names = list(file.keys())
                     return Checkpoint({name: file.get_tensor(name) for name in names}, notes)
-            except (SafetensorError, OSError, ValueError, KeyError, struct.error) as error:
+            except (
+                SafetensorError,
+                OSError,
+                ValueError,
+                KeyError,
+                RecursionError,
+                struct.error,
+            ) as error:
                 print(f"{path}: checkpoint refused: {error}", file=sys.stderr)
         return None
 
@@ -67,6 +78,5 @@ class Store:
 
     def _numbers(self) -> list[int]:
         """Numbers of the stored checkpoints, newest first."""
-        return sorted(
-            (int(path.stem) for path in self.folder.glob("[0-9]*.safetensors")), reverse=True
-        )
+        names = (path.stem for path in self.folder.glob("*.safetensors"))
+        return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)

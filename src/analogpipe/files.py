@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,17 @@ import yaml
 
 class FileError(ValueError):
     """A file that cannot be used. The message is one line that names the file."""
+
+
+def excerpt(value: object) -> str:
+    """Return a value from a file as one short line, however deep, long or large it is."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 2, 60, 60, 60
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def write_bytes(path: Path, content: bytes) -> None:

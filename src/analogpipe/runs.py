@@ -51,9 +51,12 @@ def read(folder: Path) -> FinishedRun:
     if missing or metrics.empty:
         what = f"no column {missing[0]}" if missing else "no epoch"
         raise FileError(f"{folder}/metrics.csv: found {what}")
-    wrong = [name for name in METRICS if not pd.api.types.is_numeric_dtype(metrics[name])]
-    if wrong:
-        raise FileError(f"{folder}/metrics.csv: found text in column {wrong[0]}")
+    for name in METRICS:
+        kind = "iu" if name in ("epoch", "samples", "cycles") else "iuf"
+        if metrics[name].dtype.kind not in kind:
+            raise FileError(
+                f"{folder}/metrics.csv: column {name} holds something else than numbers"
+            )
     return FinishedRun(folder, checked(Run, record["config"], folder / "run.json"), record, metrics)
 
 

@@ -317,8 +317,10 @@ def _tokens(s: Schedule, first: int, last: int) -> list[list[str]]:
     return rows
 
 
-_HEADER = re.compile(r"#\s*mode=(\S+) stages=(\d+) micro_batches=(\d+) mini_batch=(\d+)\s*")
-_ACTION = re.compile(r"([FBU])(\d+)")
+_HEADER = re.compile(
+    r"#\s*mode=(\S+) stages=(\d{1,9}) micro_batches=(\d{1,9}) mini_batch=(\d{1,9})\s*", re.A
+)
+_ACTION = re.compile(r"([FBU])(\d{1,9})", re.A)
 
 
 def _parse(text: str) -> Schedule:
@@ -340,7 +342,10 @@ def _parse(text: str) -> Schedule:
                 if action is None:
                     raise ScheduleError(f"stage {stage}, clock {clock}: {part!r} is no action")
                 actions.append((clock, int(Kind[action[1]]), stage, int(action[2])))
-    if not actions:
-        raise ScheduleError("the table has no actions")
+    if len(actions) < 2 * stages * micro_batches or not actions:
+        raise ScheduleError(
+            f"found {len(actions)} actions, {stages} stages and {micro_batches} micro-batches "
+            "need more"
+        )
     clock_, kind_, stage_, micro_batch_ = np.array(sorted(actions), dtype=np.int64).T
     return Schedule(mode, stages, micro_batches, mini_batch, clock_, stage_, kind_, micro_batch_)

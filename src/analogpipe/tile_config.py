@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from analogpipe.devices import Device, Ideal, SoftBounds
+from analogpipe.files import excerpt
 from analogpipe.presets import PRESETS
 
 
@@ -120,9 +121,9 @@ class TileConfig(BaseModel):
         if isinstance(data, dict) and "preset" in data:
             data = dict(data)
             name = data.pop("preset")
-            if name not in PRESETS:
+            if not isinstance(name, str) or name not in PRESETS:
                 allowed = ", ".join(PRESETS)
-                raise TileConfigError(f"preset: no preset {name!r}; allowed: {allowed}")
+                raise TileConfigError(f"preset: no preset {excerpt(name)}; allowed: {allowed}")
             preset = PRESETS[name]
             backward = PRESET_READOUT.model_copy(update={"bound_management": "none"})
             data = {"device": preset, "forward": PRESET_READOUT, "backward": backward} | data
@@ -131,7 +132,9 @@ class TileConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "tile"
-            raise TileConfigError(f"{where}: {first['msg']}, found {first['input']!r}") from None
+            raise TileConfigError(
+                f"{where}: {first['msg']}, found {excerpt(first['input'])}"
+            ) from None
 
     @classmethod
     def load(cls, path: str | Path) -> "TileConfig":
