@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from analogpipe import data, runs
 from analogpipe.cli import app
-from analogpipe.config import DIGITAL, load_profile
+from analogpipe.config import DIGITAL, load_profile, load_tile
 from analogpipe.estimate import _latency, estimate
 from analogpipe.gantt import cells
 from analogpipe.overrides import override
@@ -106,6 +106,20 @@ def test_calibrate_then_train_with_it(run, tmp_path, monkeypatch):
     assert refused.stderr == "error: device digital takes no tile\n"
     record = json.loads((tmp_path / "trained/run.json").read_text())
     assert record["config"]["tile"]["device"]["dw_min"] == fitted
+
+
+def test_calibrate_a_measurement(run, tmp_path):
+    up = [0.6 * (1 - 0.96**i) for i in range(201)]
+    down = [up[-1] - (up[-1] + 0.6) * (1 - 0.96**i) for i in range(1, 201)]
+    table = pd.DataFrame({"pulse": range(401), "conductance": up + down})
+    table["polarity"] = [0] + [1] * 200 + [-1] * 200
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    options = ("--measured", "mine.csv", "--reach", 0, "--out", "fit")
+    result = run("calibrate", "linear-tau0.6", "--devices", ROOT / "config/devices.yaml", *options)
+    assert result.exit_code == 0, result.output
+    device = load_tile(tmp_path / "fit/device.yaml").device
+    assert device.w_max == pytest.approx(0.6, rel=0.01)
+    assert device.dw_min == pytest.approx(0.6 * 0.04, rel=0.05)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -229,6 +243,10 @@ def test_validate(run):
         (["train", "TINY", "--device", "ecram", "--tile", "no.yaml"], ["no.yaml"]),
         (["calibrate", "tin-can", "--devices", ROOT / "config/devices.yaml"], ["tin-can", "EcRam"]),
         (["calibrate", "ecram", "--devices", "no.yaml"], ["no.yaml"]),
+        (
+            ["calibrate", "EcRam", "--devices", ROOT / "config/devices.yaml", "--measured", "no.csv"],
+            ["no.csv"],
+        ),
         (["schedule", "hogwild"], ["hogwild", "sequential"]),
         (["schedule", "async", "--stages", 0], ["stages", "0"]),
         (["schedule", "async", "--mini-batch", 4], ["mini_batch", "4"]),

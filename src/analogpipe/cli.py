@@ -109,6 +109,16 @@ def train(
 @app.command()
 def calibrate(
     device: Annotated[str, typer.Argument(help="a device of the devices file, or a preset")],
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with pulse, polarity, conductance, element: fit the device's type to it"
+        ),
+    ] = None,
+    reach: Annotated[
+        float,
+        typer.Option(min=0, help="weight at the ends of the measured range; 0: they are weights"),
+    ] = 0.6,
     devices: Annotated[Path, typer.Option(help="YAML file of named tiles")] = Path(
         "config/devices.yaml"
     ),
@@ -121,6 +131,7 @@ def calibrate(
 
     \b
     Example: analogpipe calibrate linear-tau0.6
+    Example: analogpipe calibrate linear-tau0.6 --measured mine.csv --out mine
     """
     from analogpipe import calibration, terminal
     from analogpipe.config import load_devices
@@ -132,7 +143,10 @@ def calibrate(
         allowed = ", ".join([*known, *PRESETS])
         raise FileError(f"device: found {device}, allowed: {allowed}")
     tile = known[device] if device in known else TileConfig.parse({"preset": device})
-    result = calibration.calibrate(tile, seed=seed, name=device)
+    if measured is None:
+        result = calibration.calibrate(tile, seed=seed, name=device)
+    else:
+        result = calibration.calibrate_csv(tile, measured, reach or None)
     folder = out or Path("results", "manual", "calibration", device)
     calibration.write(result, folder)
     screen = terminal.console()
