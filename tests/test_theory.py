@@ -54,6 +54,17 @@ def test_samples_to_solves_the_bound_to_second_order(stages):
     assert found == pytest.approx(error, rel=1e-4)
 
 
+def test_floors_of_the_bound_are_left_by_any_step():
+    def at(step: float, **analog: float) -> float:
+        return bound(step=step, samples=10**9, **CONSTANTS, **analog)
+
+    biased = {"saturation": 0.2, "sample_square": 3.0}
+    assert at(1e-5, **biased) == pytest.approx(0.04 * 3, rel=0.01)
+    assert at(1e-5, pulses=0.01) == pytest.approx(2 * 0.01, rel=0.01)
+    assert at(1e-5) < 1e-3
+    assert at(1e-5, stages=8, **biased) > at(1e-5, **biased)
+
+
 def test_what_the_bound_does_not_cover_is_refused():
     with pytest.raises(ValueError, match=r"covers at most 0\.03125"):
         bound(step=0.04, samples=10, stages=8, **CONSTANTS)

@@ -101,15 +101,15 @@ def bound(
     mini_batch: int = 1,
     saturation: float = 0.0,
     sample_square: float = 0.0,
-    granularity: float = 0.0,
+    pulses: float = 0.0,
 ) -> float:
     """Upper bound of the mean squared gradient norm over a run.
 
     ``step`` is that of an update, so of n = ``mini_batch`` micro-batches; the run has K = ``samples``
     micro-batches. ``stages`` M counts for asynchronous schedules only (give 1 for the others).
     ``saturation`` s is max|w| / tau (0: digital), ``sample_square`` bounds the expected squared
-    gradient of one sample, ``granularity`` is the pulse term L g (1 + c^2)(1 + s^2) E||A||_1, with
-    the activity per unit of step; both are the same for all steps.
+    gradient of one sample, ``pulses`` is the variance that pulses bring per unit of step,
+    g (1 + c^2)(1 + s^2) E||A||_1 with the activity per unit of step.
 
     Raises:
         ValueError: the step or the saturation is beyond what the bound covers.
@@ -119,10 +119,15 @@ def bound(
         raise ValueError(f"step is {step:g}, the bound covers at most {most:g}")
     if not 0 <= saturation < 1:
         raise ValueError(f"max|w| / tau is {saturation:g}, the bound covers 0 to below 1")
-    noise = variance / mini_batch * (1 + saturation) ** 2
+    noise = variance / mini_batch * (1 + saturation) ** 2 + pulses / step
     rate = 2 * start * mini_batch / (step * samples) + step * smoothness * noise
     stale = 2 * (step * smoothness) ** 2 * (stages - 1) * noise
-    return rate + stale + saturation**2 * sample_square + granularity
+    bias = saturation**2 * sample_square
+    if (
+        stages > 1 and saturation > 0
+    ):  # the two deviations of the update from -grad f do not just add
+        stale, bias = 4 / 3 * stale, 4 * bias
+    return rate + stale + bias
 
 
 def samples_to(

@@ -119,7 +119,7 @@ class Rates:
                 mini_batch=self.mini_batch(way.mode),
                 saturation=saturation,
                 sample_square=problem.sample_square,
-                granularity=problem.smoothness * pulse * problem.activity,
+                pulses=pulse * problem.activity,
             )
         except ValueError:
             return float("nan")
