@@ -171,8 +171,6 @@ WITHOUT_STALENESS = [
     (mode, n, kinds)
     for mode, n in (("sequential", 1), ("sync", 4), ("sync-1f1b", 4))
     for kinds in ({}, {"norm": True}, {"analog": True})
-    # 1F1B interleaves the reads of an array as its place in the pipeline asks: other noise
-    if not (mode == "sync-1f1b" and "analog" in kinds)
 ]
 
 

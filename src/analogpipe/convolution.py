@@ -174,7 +174,7 @@ class AnalogConv2d(AnalogLayer):
         config = self.tile.config.forward
         if config.perfect:
             return self.convolve(x)
-        stream = self.tile.read_stream()
+        stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
             sizes = torch.abs(x, out=scratch("read", x.shape, x))
             local = self.largest_under(sizes).clamp_min_(_TINY)
@@ -248,7 +248,7 @@ class AnalogConv2d(AnalogLayer):
         if config.noise_management == "none" and config.inp_bound > 0:
             bound = config.inp_bound / (level or 1.0)
             q.clamp_(-bound, bound)
-        stream = self.tile.read_stream()
+        stream = self.tile.backward_stream()
         if config.inp_noise > 0:
             q.add_(normal(q, stream), alpha=config.inp_noise / (level or 1.0))
         grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)

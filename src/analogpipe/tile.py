@@ -13,7 +13,9 @@ from analogpipe.tile_config import TileConfig, TransferConfig
 from analogpipe.transfer import SINGLE_PULSES, Transfer
 from analogpipe.update import Updater, ideal
 
-STREAMS = ("update", "read", "eval")
+STREAMS = ("update", "forward", "backward", "eval")
+"""Forward and backward reads have streams of their own, so that noise does not depend on how a
+schedule interleaves them."""
 
 
 class AnalogTile(nn.Module):
@@ -77,12 +79,14 @@ class AnalogTile(nn.Module):
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
         weight = self.weight
-        return read(x, lambda q: torch.mm(q, weight.t()), self.config.forward, self.read_stream())
+        return read(
+            x, lambda q: torch.mm(q, weight.t()), self.config.forward, self.forward_stream()
+        )
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
         weight = self.weight
-        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self.read_stream())
+        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self.backward_stream())
 
     @torch.no_grad()
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
@@ -93,7 +97,7 @@ class AnalogTile(nn.Module):
             ideal(self.weight, x, e, lr)
             return
         if self.config.transfer is not None:
-            self._transfer_path().apply(x, e, lr, self._streams["read"])
+            self._transfer_path().apply(x, e, lr, self._streams["update"])
             return
         self.updater().apply(x, e, lr)
 
@@ -146,9 +150,13 @@ class AnalogTile(nn.Module):
             )
         return self._transfer
 
-    def read_stream(self) -> torch.Generator:
-        """Return the noise stream of the read-out in the present mode."""
-        return self._streams["read" if self.training else "eval"]
+    def forward_stream(self) -> torch.Generator:
+        """Return the noise stream of forward reads in the present mode."""
+        return self._streams["forward" if self.training else "eval"]
+
+    def backward_stream(self) -> torch.Generator:
+        """Return the noise stream of backward reads."""
+        return self._streams["backward"]
 
     def get_extra_state(self) -> Tensor:
         """Return the states of the random streams, (streams, bytes) uint8."""
