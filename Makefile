@@ -19,11 +19,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures sweep docs reference lock test test-all check peer bench-analog bench-pipeline clean
+.PHONY: figures report sweep docs reference lock test test-all check peer bench-analog bench-pipeline clean
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
 	@$(BIN)/python -m analogpipe.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
+
+report: figures  ## build the report of PROFILE, results/PROFILE/report.html, for a browser
+	$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) -- all notebook
+	$(BIN)/snakemake --report results/$(PROFILE)/report.html --config profile=$(PROFILE) -- all notebook
 
 sweep: $(READY)  ## run the sweep that the learning rates come from (PROFILE=quick)
 	$(BIN)/snakemake --config profile=$(PROFILE) -- sweep

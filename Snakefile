@@ -3,6 +3,7 @@
 snakemake                                       everything of the quick profile
 snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
 snakemake calibration | training | sweep | theory | tables | figures      one step and what it needs
+snakemake notebook                              the results as a page, results/quick/inspect.html
 snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
 """
 
@@ -18,6 +19,7 @@ include: "workflow/rules/sweep.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

@@ -1,7 +1,5 @@
 """Run files to tables, tables to verdicts."""
 
-FOR_PEOPLE = ["csv", "md", "tex"]
-
 
 rule aggregate:
     input:
@@ -16,10 +14,22 @@ rule aggregate:
             f"{RESULTS}/tables/{{name}}.csv",
             name=["runs", "targets", "response", "calibration"],
         ),
+        report(
+            f"{RESULTS}/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "table1"},
+        ),
+        report(
+            f"{RESULTS}/tables/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+            labels={"table": "table2"},
+        ),
         expand(
             f"{RESULTS}/tables/{{name}}.{{kind}}",
             name=["table1", "table2"],
-            kind=FOR_PEOPLE,
+            kind=["md", "tex"],
         ),
     log:
         f"logs/{PROFILE.profile}/aggregate.log",
@@ -42,7 +52,13 @@ rule claims:
         weights=rules.execute_schedules.output.weights,
         theory=theory_evidence,
     output:
-        expand(f"{RESULTS}/tables/claims.{{kind}}", kind=FOR_PEOPLE),
+        report(
+            f"{RESULTS}/tables/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
+        expand(f"{RESULTS}/tables/claims.{{kind}}", kind=["md", "tex"]),
     log:
         f"logs/{PROFILE.profile}/claims.log",
     conda:

@@ -7,7 +7,12 @@ rule figure:
         tables=figure_tables,
     output:
         pdf=f"{FIGURES}/{{figure}}.pdf",
-        png=f"{FIGURES}/{{figure}}.png",
+        png=report(
+            f"{FIGURES}/{{figure}}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         f"logs/{PROFILE.profile}/figures/{{figure}}.log",
     conda:

@@ -30,7 +30,13 @@ rule theory_tables:
         profile=ancient(PROFILE_FILE),
     output:
         expand(f"{RESULTS}/tables/{{name}}.csv", name=THEORY_TABLES),
-        expand(f"{RESULTS}/tables/table3.{{kind}}", kind=FOR_PEOPLE),
+        report(
+            f"{RESULTS}/tables/table3.csv",
+            caption="../report/table3.rst",
+            category="Theory",
+            labels={"figure": "table3"},
+        ),
+        expand(f"{RESULTS}/tables/table3.{{kind}}", kind=["md", "tex"]),
     log:
         f"logs/{PROFILE.profile}/theory/tables.log",
     conda:
@@ -48,7 +54,12 @@ rule theory_figure:
         tables=figure_tables,
     output:
         pdf=f"{FIGURES}/{{theory_figure}}.pdf",
-        png=f"{FIGURES}/{{theory_figure}}.png",
+        png=report(
+            f"{FIGURES}/{{theory_figure}}.png",
+            caption="../report/figure.rst",
+            category="Theory",
+            labels={"figure": "{theory_figure}"},
+        ),
     log:
         f"logs/{PROFILE.profile}/figures/{{theory_figure}}.log",
     conda:

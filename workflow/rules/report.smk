@@ -1,0 +1,33 @@
+"""For readers: the notebook as a page; the captions of the report that `make report` builds."""
+
+
+report: "../report/workflow.rst"
+
+
+rule notebook:
+    input:
+        sources("runs"),
+        sources("gantt"),
+        sources("figures"),
+        all_runs,
+        rules.calibration.input,
+        notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
+        profile=ancient(PROFILE_FILE),
+    output:
+        report(
+            f"{RESULTS}/inspect.html",
+            caption="../report/notebook.rst",
+            category="Notebook",
+            labels={"page": "inspect"},
+        ),
+    log:
+        f"logs/{PROFILE.profile}/notebook.log",
+    conda:
+        ENVIRONMENT
+    params:
+        out=subpath(output[0], parent=True),
+        name=subpath(output[0], basename=True),
+    shell:
+        'ANALOGPIPE_FOLDER="$PWD" ANALOGPIPE_PROFILE={input.profile}'
+        " python -m jupyter nbconvert --to html --execute {input.notebook}"
+        ' --output-dir "$PWD"/{params.out} --output {params.name} > {log} 2>&1'
