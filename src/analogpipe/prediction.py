@@ -74,6 +74,7 @@ class Expected:
         self.problem, self.device, self.step, self.sign = problem, device, step, sign
         size = len(problem.hessian)
         self.delays = np.repeat(np.asarray(delays), size // len(delays))
+        self._columns = [(int(d), np.flatnonzero(self.delays == d)) for d in np.unique(self.delays)]
         self.residual = problem.sigma
         self._mini_batch = mini_batch
         for _ in range(2):  # the weights' own noise widens the residuals a little
@@ -108,14 +109,14 @@ class Expected:
         pull = self.sign * activity(self.problem, self.fixed, self.residual).mean(0)
         pull = pull / self.device.tau
         past = [np.eye(len(hessian))]
-        zero = np.zeros_like(hessian)
         longest = int(self.delays.max())
         while len(past) < 10 * (longest + 1) or np.abs(past[-1]).max() > 1e-4:
-            seen = zero.copy()
-            for delay in np.unique(self.delays):
-                if delay < len(past):
-                    here = self.delays == delay
-                    seen[here] = past[-1 - delay][here]
+            seen = past[-1]
+            if longest:
+                seen = np.zeros_like(hessian)
+                for delay, here in self._columns:
+                    if delay < len(past):
+                        seen[here] = past[-1 - delay][here]
             past.append(past[-1] - self.step * (hessian @ seen + pull[:, None] * past[-1]))
             if len(past) > 200_000 or np.abs(past[-1]).max() > 1e3:
                 raise ValueError(f"step {self.step:g} is unstable with delay {longest}")
@@ -130,8 +131,7 @@ class Expected:
         for k in range(updates):
             sizes[k] = (((w - problem.minimisers) @ problem.hessian) ** 2).sum(1).mean()
             seen = w.copy()
-            for delay in np.unique(self.delays):
-                here = self.delays == delay
+            for delay, here in self._columns:
                 seen[:, here] = history[max(0, len(history) - 1 - delay)][:, here]
             change = (seen - problem.minimisers) @ problem.hessian
             if not np.isinf(tau):
