@@ -116,3 +116,13 @@ def test_write_noise_is_new_only_where_an_element_is_pulsed(rule: str) -> None:
     torch.testing.assert_close(new[:, 1], offset[:, 1])
     assert float((new - offset)[:1000, 0].std()) == pytest.approx(0.02 * 2**0.5, rel=0.1)
     assert float(tile.state[:1000, 0].mean()) == pytest.approx(-0.01, rel=0.05)
+
+
+def test_elements_at_their_bounds_take_no_pulses_ahead() -> None:
+    device = SoftBounds(dw_min=0.001, w_max_dtod=0.1, w_min_dtod=0.1)
+    elements = draw(device, (500, 400), generator(0, "elements"))
+    weight = elements.high.clone()
+    updater = Updater(weight, elements, 0.001, UpdateConfig(), generator(0, "update"))
+    e = -torch.rand(3, 500, generator=generator(1)) * 0.1
+    updater.apply(torch.rand(3, 400, generator=generator(2)), e, 0.1)
+    torch.testing.assert_close(weight, elements.high, atol=1e-5, rtol=0)

@@ -1,9 +1,11 @@
 """The pulse response of an array: elements drawn from a device, and what one pulse does to them.
 
-Up (index 0) and down (index 1) are stacked, so that one operation serves both.
+Up (index 0) and down (index 1) are stacked, so that one operation serves both. What the update of
+a whole micro-batch needs is their sum (index 0) and difference, up minus down (index 1).
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -42,6 +44,15 @@ class Response:
     def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor | None:
         """Derivatives of :meth:`steps` by the weight, or None where they are 0."""
         raise NotImplementedError
+
+    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        """Sum and difference of :meth:`steps`, (2, rows, in)."""
+        return mix(self.steps(weight, rows, out))
+
+    def mixed_slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor | None:
+        """Sum and difference of :meth:`slopes`, or None where they are 0."""
+        slopes = self.slopes(weight, rows, out)
+        return None if slopes is None else mix(slopes)
 
     def pulse(
         self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
@@ -89,6 +100,13 @@ class Response:
         return replace(self, **moved)
 
 
+def mix(pair: Tensor) -> Tensor:
+    """Replace ``pair`` (up, down) by (up + down, up - down) in place and return it."""
+    pair[0].add_(pair[1])
+    pair[1].mul_(-2).add_(pair[0])
+    return pair
+
+
 @dataclass(frozen=True, kw_only=True)
 class Constant(Response):
     """Steps of the same size everywhere."""
@@ -99,6 +117,9 @@ class Constant(Response):
     def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> None:
         return None
 
+    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        return mix(out.copy_(self.base[:, rows]))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Response):
@@ -107,11 +128,23 @@ class Affine(Response):
     offset: Tensor
     slope: Tensor
 
+    @cached_property
+    def _mixed(self) -> tuple[Tensor, Tensor]:
+        """Sums and differences of offsets and slopes; made only for arrays that are updated."""
+        return mix(self.offset.clone()), mix(self.slope.clone())
+
     def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
         return torch.addcmul(self.offset[:, rows], self.slope[:, rows], weight, out=out)
 
     def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
         return self.slope[:, rows]
+
+    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        offset, slope = self._mixed
+        return torch.addcmul(offset[:, rows], slope[:, rows], weight, out=out)
+
+    def mixed_slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+        return self._mixed[1][:, rows]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +216,7 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
     bounds = torch.stack([high, low])
     noise = device.dw_min_std
     common: dict[str, Any] = {"base": base, "low": low, "high": high, "noise": noise}
+    common["additive"] = not getattr(device, "mult_noise", True)
     match device:
         case ConstantStep():
             return Constant(**common)
@@ -192,10 +226,10 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
             gamma = (gamma + spread * torch.stack([normal(), normal()])).abs()
             limit = pair(device.w_max, device.w_min) if device.mean_bound_reference else bounds
             slope = -gamma * base / limit
-            return Affine(**common, additive=not device.mult_noise, offset=base, slope=slope)
+            return Affine(offset=base, slope=slope, **common)
         case SoftBounds():
             slope = -base / bounds
-            return Affine(**common, additive=not device.mult_noise, offset=base, slope=slope)
+            return Affine(offset=base, slope=slope, **common)
         case SoftBoundsReference():
             slope = -base / bounds
             reference = device.reference_mean + device.reference_std * normal()
@@ -203,7 +237,7 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
                 reference += (base[0] - base[1]) / (slope[1] - slope[0])
             common |= {"low": low - reference, "high": high - reference}
             offset = base + slope * reference
-            return Affine(**common, additive=not device.mult_noise, offset=offset, slope=slope)
+            return Affine(offset=offset, slope=slope, **common)
         case ExpStep():
             return Exponential(
                 **common,

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from analogpipe.noise import UNIT, Uniform16
-from analogpipe.pulse_response import Response
+from analogpipe.pulse_response import Response, mix
 from analogpipe.pulse_train import pulse_trains
 from analogpipe.scratch import scratch
 from analogpipe.signals import Signals, chances, condition
 from analogpipe.tile_config import UpdateConfig
 
-BLOCK = 2**15
-"""Elements handled at a time, per thread, so that the work space stays in the cache."""
+BLOCK = 2**17
+"""Elements handled at a time, per thread: bounds the work space at 6 MiB a thread."""
 
 
 def ideal(weight: Tensor, x: Tensor, e: Tensor, lr: float) -> None:
@@ -32,21 +32,20 @@ def ideal(weight: Tensor, x: Tensor, e: Tensor, lr: float) -> None:
 
 @dataclass(frozen=True)
 class _Block:
-    """Views of some rows of an array, and of the work space (``up``, ``down``: see ``pulses``)."""
+    """Views of some rows of an array, and of the work space (overwritten by the next block)."""
 
     rows: slice
     weight: Tensor
     low: Tensor
     high: Tensor
-    pulses: Tensor
-    up: Tensor
-    down: Tensor
+    half: Tensor
+    """Half the expected pulses, ``(N+ + N-) / 2``."""
     wanted: Tensor
+    """Half their difference, ``(N+ - N-) / 2``."""
     steps: Tensor
-    moved: Tensor
-    moved_up: Tensor
-    moved_down: Tensor
     flow: Tensor
+    variance: Tensor
+    factor: Tensor
     noise: Uniform16
     visible: Tensor | None
 
@@ -90,22 +89,21 @@ class Updater:
 
     def _block(self, weight: Tensor, rows: slice) -> _Block:
         part = weight[rows]
-        both = (2, *part.shape)
-        pulses, moved = scratch("pulses", both, weight), scratch("moved", both, weight)
+
+        def space(name: str) -> Tensor:
+            return scratch(name, part.shape, weight)
+
         return _Block(
             rows=rows,
             weight=part,
             low=self.response.low[rows],
             high=self.response.high[rows],
-            pulses=pulses,
-            up=pulses[0],
-            down=pulses[1],
-            wanted=scratch("wanted", part.shape, weight),
-            steps=scratch("steps", both, weight),
-            moved=moved,
-            moved_up=moved[0],
-            moved_down=moved[1],
-            flow=scratch("flow", part.shape, weight),
+            half=space("half"),
+            wanted=space("wanted"),
+            steps=scratch("steps", (2, *part.shape), weight),
+            flow=space("flow"),
+            variance=space("variance"),
+            factor=space("factor"),
             noise=Uniform16(part),
             visible=None if self._visible is None else self._visible[rows],
         )
@@ -133,11 +131,10 @@ class Updater:
             chance = chances(signals, lengths)
             of_columns, of_rows = chance[: x.shape[1]], chance[x.shape[1] :].mul_(-2)
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
-            torch.mm(e_sizes, signals.x_sizes, out=block.up)
-            torch.mm(e_signed, signals.x, out=block.wanted)
-            torch.sub(block.up, block.wanted, out=block.down)
-            block.up.add_(block.wanted)
-            self.move(block, self._factor(block, of_rows, of_columns) if self._noisy else None)
+            half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
+            wanted = torch.mm(e_signed, signals.x, out=block.wanted)
+            factor = self._factor(block, of_rows, of_columns) if self._noisy else None
+            self.move(block, half, wanted, factor)
 
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
         weight, visible, generator = self._weight, self._visible, self.generator
@@ -158,16 +155,15 @@ class Updater:
         """
         of_rows = -of_rows
         for block in self._blocks:
-            torch.sub(sizes[block.rows], signed[block.rows], out=block.down)
-            torch.add(sizes[block.rows], signed[block.rows], out=block.up)
-            self.move(block, self._factor(block, of_rows, of_columns) if self._noisy else None)
+            factor = self._factor(block, of_rows, of_columns) if self._noisy else None
+            self.move(block, sizes[block.rows], signed[block.rows], factor)
 
     def _factor(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
         """Variance of a pulse's effect over its squared size (``of_rows``: negative).
 
         The count of Bernoulli slots has variance ``N (1 - p)``; a pulse adds its noise.
         """
-        factor = torch.outer(of_rows[block.rows], of_columns, out=block.wanted)
+        factor = torch.outer(of_rows[block.rows], of_columns, out=block.factor)
         return factor.add_(self._variance).clamp_min_(0)
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
@@ -180,8 +176,8 @@ class Updater:
             self._spaces[samples] = signals, [(e_sizes[r], e_signed[r]) for r in rows]
         return self._spaces[samples]
 
-    def move(self, block: _Block, factor: Tensor | None) -> None:
-        """Apply the expected pulses of ``block`` to its rows.
+    def move(self, block: _Block, half: Tensor, wanted: Tensor, factor: Tensor | None) -> None:
+        """Apply expected pulses to the rows of ``block``: ``N+- = half +- wanted``.
 
         With ``f(w) = N+ up(w) - N- down(w)`` the flow ``dw/dt = f`` over unit time ends at
         ``w + f(w) phi(y)`` with ``y = -f'(w)`` and ``phi(y) = (1 - e^-y) / y``: exactly where the
@@ -190,45 +186,54 @@ class Updater:
         (error below 1 % and never too small). The noise is damped by the same factor, which is
         right to first order in ``y``.
 
+        With the sum ``p`` and the difference ``q`` of the two steps, ``f = half q + wanted p`` and
+        the sum of squares ``N+ up^2 + N- down^2 = (p (half p + wanted q) + q f) / 2``: fewer passes
+        over the elements than with up and down apart.
+
         ``factor`` is the variance of a pulse's effect relative to its squared size; None for no
         noise: then the step is the first-order mean, ``w + f(w)``.
         """
-        response, weight, flow = self.response, block.weight, block.flow
+        response, weight = self.response, block.weight
         before, touched = None, None
         if block.visible is not None and factor is not None:
-            untouched = torch.add(block.up, block.down).neg_().exp_()
+            untouched = torch.mul(half, -2).exp_()
             touched = torch.empty_like(untouched).uniform_(generator=self.generator) > untouched
             before = weight.clone()
-        steps = response.steps(weight, block.rows, block.steps)
-        torch.mul(block.pulses, steps, out=block.moved)
-        torch.sub(block.moved_up, block.moved_down, out=flow)
+        total, difference = response.mixed_steps(weight, block.rows, block.steps)
+        flow = torch.mul(half, difference, out=block.flow).addcmul_(wanted, total)
         if factor is None:
             weight.add_(flow)
         else:
-            block.moved.mul_(steps)
-            variance = block.moved_up.add_(block.moved_down).mul_(factor)
+            variance = torch.mul(half, total, out=block.variance).addcmul_(wanted, difference)
+            # rounding can leave it below 0, where one of both steps vanishes
+            variance.mul_(total).addcmul_(difference, flow).mul_(factor).clamp_min_(0)
             if response.additive:
-                variance.add_(self._additive_variance(block))
-            flow.addcmul_(variance.sqrt_(), block.noise.draw(self.generator), value=UNIT)
-            slopes = response.slopes(weight, block.rows, block.steps)
+                variance.add_(self._additive_variance(block, half, wanted))
+            noise = block.noise.draw(self.generator)
+            flow.addcmul_(variance.sqrt_(), noise, value=UNIT / 2**0.5)
+            slopes = response.mixed_slopes(weight, block.rows, block.steps)
             if slopes is None:
                 weight.add_(flow)
             else:
-                block.pulses.mul_(slopes)
-                y = block.down.sub_(block.up)
-                rest = torch.sub(self._one, y, alpha=1 / 6, out=block.up).clamp_min_(0)
-                weight.addcdiv_(flow, y.addcmul_(torch.mul(rest, rest, out=block.wanted), rest))
+                y = torch.mul(half, slopes[1], out=block.variance).addcmul_(wanted, slopes[0])
+                rest = torch.add(self._one, y, alpha=1 / 6, out=block.factor).clamp_min_(0)
+                # y has the opposite sign here, which saves a pass
+                y.addcmul_(torch.mul(rest, rest, out=noise), rest, value=-1)
+                weight.addcdiv_(flow, y, value=-1)
         torch.clamp(weight, block.low, block.high, out=weight)
         if block.visible is not None:
             if before is None or touched is None:
                 block.visible.copy_(weight)
             else:
-                noise = self._write_noise
-                rewrite(block.visible, before, weight, touched, noise, self.generator)
+                rewrite(block.visible, before, weight, touched, self._write_noise, self.generator)
 
-    def _additive_variance(self, block: _Block) -> Tensor:
-        size = torch.mul(self.response.base[:, block.rows], self.response.noise, out=block.steps)
-        return size.square_().mul_(block.pulses).sum(0)
+    def _additive_variance(self, block: _Block, half: Tensor, wanted: Tensor) -> Tensor:
+        """Twice the variance of pulse noise that does not depend on the weight."""
+        squares = torch.mul(
+            self.response.base[:, block.rows], self.response.noise, out=block.steps
+        ).square_()
+        mix(squares)
+        return squares[0].mul_(half).addcmul_(squares[1], wanted).mul_(2)
 
 
 def rewrite(
