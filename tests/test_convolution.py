@@ -4,6 +4,7 @@ from torch import nn
 
 from analogpipe.convolution import AnalogConv2d
 from analogpipe.devices import SoftBounds
+from analogpipe.layers import AnalogLinear
 from analogpipe.seeds import generator
 from analogpipe.tile_config import ReadoutConfig, TileConfig, UpdateConfig, digital
 
@@ -109,3 +110,44 @@ def test_bound_management_reads_a_saturated_position_again() -> None:
 def test_wrong_groups_are_named() -> None:
     with pytest.raises(ValueError, match="3 groups"):
         AnalogConv2d(4, 6, 3, digital(), groups=3, seed=0, name="layer")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_analog_bias_on_a_digital_tile_trains_like_torch(shape: dict) -> None:
+    layer = AnalogConv2d(4, 6, 3, digital(), bias="analog", seed=0, name="layer", **shape)
+    twin = nn.Conv2d(4, 6, 3, **shape)
+    twin.weight.data.copy_(layer.kernel())
+    twin.bias.data.copy_(layer.tile.weight[:, -1])
+    x = torch.randn(2, 4, 7, 8)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, expected = layer(ours), twin(theirs)
+    torch.testing.assert_close(y, expected)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    layer.update(0.1)
+    torch.testing.assert_close(layer.kernel(), twin.weight.data - 0.1 * twin.weight.grad)
+    torch.testing.assert_close(layer.tile.weight[:, -1], twin.bias.data - 0.1 * twin.bias.grad)
+
+
+def test_an_analog_bias_is_read_and_updated_as_in_a_linear_layer() -> None:
+    """One output position: the patch is the image, so both layers do the same."""
+    quiet = ReadoutConfig(out_noise=0)
+    tile = TileConfig(
+        device=SoftBounds(dw_min=1e-3, **PLAIN),
+        update=UpdateConfig(rule="mean"),
+        forward=quiet,
+        backward=quiet,
+    )
+    conv = AnalogConv2d(2, 5, 3, tile, bias="analog", seed=0, name="layer")
+    linear = AnalogLinear(18, 5, tile, bias="analog", seed=0, name="layer")
+    assert torch.equal(conv.tile.weight, linear.tile.weight)
+    x = torch.randn(4, 2, 3, 3) * 0.3
+    ours, theirs = conv(x), linear(x.flatten(1))
+    torch.testing.assert_close(ours.flatten(1), theirs)
+    e = torch.randn(4, 5) * 0.1
+    ours.backward(e.view(4, 5, 1, 1))
+    theirs.backward(e)
+    conv.update(0.1)
+    linear.update(0.1)
+    torch.testing.assert_close(conv.tile.weight, linear.tile.weight)

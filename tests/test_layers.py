@@ -84,3 +84,38 @@ def test_wrong_arguments_are_named() -> None:
         AnalogLinear(0, 5, ANALOG, seed=0, name="layer")
     with pytest.raises(ValueError, match="even number"):
         AnalogLinear(2, 5, ANALOG, seed=0, name="layer").load_pending([torch.zeros(1)])
+
+
+def test_an_analog_bias_is_a_column_with_input_one() -> None:
+    layer = AnalogLinear(4, 3, ANALOG, bias="analog", seed=0, name="layer")
+    assert layer.tile.weight.shape == (3, 5)
+    assert list(layer.parameters()) == []
+    twin = AnalogLinear(5, 3, ANALOG, bias=False, seed=0, name="layer")
+    twin.tile.weight.copy_(layer.tile.weight)
+    x = torch.randn(6, 4) * 0.1
+    ours, theirs = (x.clone().requires_grad_() for _ in range(2))
+    y, expected = layer(ours), twin(torch.cat([theirs, torch.ones(6, 1)], 1))
+    assert torch.equal(y, expected)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]
+    layer.update(0.01)
+    twin.update(0.01)
+    assert torch.equal(layer.tile.weight, twin.tile.weight)
+
+
+def test_an_analog_bias_on_a_digital_tile_trains_like_torch() -> None:
+    layer = AnalogLinear(4, 3, digital(), bias="analog", seed=0, name="layer")
+    twin = nn.Linear(4, 3)
+    twin.weight.data.copy_(layer.tile.weight[:, :-1])
+    twin.bias.data.copy_(layer.tile.weight[:, -1])
+    x = torch.randn(5, 4)
+    layer(x).square().sum().backward()
+    twin(x).square().sum().backward()
+    layer.update(0.1)
+    torch.testing.assert_close(layer.tile.weight[:, -1], twin.bias.data - 0.1 * twin.bias.grad)
+
+
+def test_an_unknown_bias_is_named() -> None:
+    with pytest.raises(ValueError, match="found 'array'"):
+        AnalogLinear(4, 3, ANALOG, bias="array", seed=0, name="layer")  # type: ignore[arg-type]

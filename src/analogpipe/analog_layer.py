@@ -1,12 +1,17 @@
 """What all layers with analog tiles share."""
 
 from math import sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from analogpipe.seeds import generator
 from analogpipe.tile import AnalogTile
+
+Bias = bool | Literal["analog"]
+"""``True``: digital, a Parameter. ``"analog"``: the last column of the array, whose input is 1
+(AIHWKit: a tile with ``analog_bias``, from ``mapping.digital_bias = False``). ``False``: none."""
 
 
 class AnalogLayer(nn.Module):
@@ -50,14 +55,26 @@ class AnalogLayer(nn.Module):
         self._pending = list(pending)
 
 
-def initial(
-    rows: int, fan_in: int, *, bias: bool, seed: int, name: str
-) -> tuple[Tensor, Tensor | None]:
-    """Draw weight (rows, fan_in) and bias (rows,) as torch's Linear and Conv layers do (Kaiming
-    uniform, a = sqrt(5))."""
+def initial(rows: int, fan_in: int, *, bias: Bias, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Draw the array (rows, fan_in) and the digital bias (rows,) as torch's Linear and Conv layers
+    draw weight and bias (Kaiming uniform, a = sqrt(5)).
+
+    An analog bias is appended to the array as a column. The bias is empty where it is not digital.
+
+    Raises:
+        ValueError: ``bias`` is nothing known.
+    """
+    if bias not in (True, False, "analog"):
+        raise ValueError(f"bias is True, False or 'analog', found {bias!r}")
     stream = generator(seed, name, "weight")
     bound = 1 / sqrt(fan_in)
     weight = torch.empty(rows, fan_in).uniform_(-bound, bound, generator=stream)
-    if not bias:
-        return weight, None
-    return weight, torch.empty(rows).uniform_(-bound, bound, generator=stream)
+    values = torch.empty(rows if bias else 0).uniform_(-bound, bound, generator=stream)
+    if bias == "analog":
+        return torch.cat([weight, values.unsqueeze(1)], 1), values[:0]
+    return weight, values
+
+
+def with_one(x: Tensor) -> Tensor:
+    """Append the input of an analog bias to the rows of ``x``: (b, in) -> (b, in + 1)."""
+    return torch.cat([x, x.new_ones((x.shape[0], 1))], 1)

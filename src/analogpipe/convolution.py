@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from analogpipe.analog_layer import AnalogLayer, initial
+from analogpipe.analog_layer import AnalogLayer, Bias, initial, with_one
 from analogpipe.noise import normal
 from analogpipe.scratch import scratch
 from analogpipe.tile import AnalogTile
@@ -33,7 +33,8 @@ class AnalogConv2d(AnalogLayer):
     """2-D convolution on an analog tile, (b, in, h, w) -> (b, out, h', w').
 
     Args:
-        bias: digital bias, a Parameter; ``False`` for none.
+        bias: digital (a Parameter), ``"analog"`` (the last column of the array, with input 1) or
+            ``False`` for none.
         seed, name: address of the layer's random streams; initial weights as in
             :class:`torch.nn.Conv2d`.
     """
@@ -50,7 +51,7 @@ class AnalogConv2d(AnalogLayer):
         stride: Pair = 1,
         padding: Pair = 0,
         groups: int = 1,
-        bias: bool = True,
+        bias: Bias = True,
         seed: int,
         name: str,
     ) -> None:
@@ -67,13 +68,15 @@ class AnalogConv2d(AnalogLayer):
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.padding = _pair(padding)
         columns = in_channels // groups * self.kernel_size[0] * self.kernel_size[1]
-        weight, initial_bias = initial(out_channels, columns, bias=bias, seed=seed, name=name)
+        weight, values = initial(out_channels, columns, bias=bias, seed=seed, name=name)
         self.tile = AnalogTile(weight, tile, seed=seed, name=name)
-        self.bias = None if initial_bias is None else nn.Parameter(initial_bias)
+        self.analog_bias = bias == "analog"
+        self.bias = nn.Parameter(values) if bias is True else None
 
     def kernel(self) -> Tensor:
         """Return the array as a kernel (out, in / groups, kh, kw), a view."""
-        return self.tile.weight.view(self.out_channels, -1, *self.kernel_size)
+        weight = self.tile.weight[:, :-1] if self.analog_bias else self.tile.weight
+        return weight.view(self.out_channels, -1, *self.kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Read the array; keep what the update needs."""
@@ -81,8 +84,21 @@ class AnalogConv2d(AnalogLayer):
         return out
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Return the exact convolution."""
+        """Return the exact convolution, without bias."""
         return F.conv2d(x, self.kernel(), None, self.stride, self.padding, 1, self.groups)
+
+    def _bias_column(self) -> Tensor:
+        return self.tile.weight[:, -1].view(-1, 1, 1)
+
+    def _largest_input(self, sizes: Tensor) -> Tensor:
+        """As :meth:`largest_under`, with the input of an analog bias."""
+        top = self.largest_under(sizes)
+        return top.clamp_min_(1.0) if self.analog_bias else top
+
+    def _array_gradient(self, e: Tensor, x: Tensor) -> Tensor:
+        """Return the exact gradient for the array, ``(out, columns)``."""
+        grad = self.gradients(e, x, wrt_input=False)
+        return torch.cat([grad, e.sum((0, 2, 3)).unsqueeze(1)], 1) if self.analog_bias else grad
 
     def largest_under(self, sizes: Tensor) -> Tensor:
         """Largest of ``sizes`` (b, in, h, w) under the kernel at each position, (b, groups, h', w')."""
@@ -109,7 +125,7 @@ class AnalogConv2d(AnalogLayer):
             assert grad[0] is not None
             return grad[0]
         assert grad[1] is not None
-        return grad[1].view(self.tile.weight.shape)
+        return grad[1].view(self.out_channels, -1)
 
     @torch.no_grad()
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
@@ -118,7 +134,7 @@ class AnalogConv2d(AnalogLayer):
             return
         tile = self.tile
         if tile.response is None:
-            tile.weight.add_(self.gradients(e, x, wrt_input=False), alpha=-lr)
+            tile.weight.add_(self._array_gradient(e, x), alpha=-lr)
             return
         config, g = tile.config.update, tile.config.device.granularity
         by_patches = config.rule == "pulse_train" or not config.update_management
@@ -129,7 +145,7 @@ class AnalogConv2d(AnalogLayer):
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         signed = torch.mul(e, -lr / (2 * g), out=scratch("signed", e.shape, e))
         e_sizes = torch.abs(signed, out=scratch("e_sizes", e.shape, e))
-        x_top = self.largest_under(x_sizes)
+        x_top = self._largest_input(x_sizes)
         needed = 2 * self._by_group(e_sizes).amax(2) * x_top
         limit = config.desired_bl
         if float(needed.max()) > limit:
@@ -140,8 +156,8 @@ class AnalogConv2d(AnalogLayer):
         lengths = needed.ceil_().clamp_(1, limit)
         if not config.update_bl_management:
             lengths.fill_(limit)
-        wanted = self.gradients(signed, x, wrt_input=False)
-        activity = self.gradients(e_sizes, x_sizes, wrt_input=False)
+        wanted = self._array_gradient(signed, x)
+        activity = self._array_gradient(e_sizes, x_sizes)
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
         tile.updater().apply_products(activity, wanted, of_rows, of_columns)
 
@@ -157,6 +173,8 @@ class AnalogConv2d(AnalogLayer):
         of_channels = x_sizes.square_().sum((0, 2, 3)) / total
         area = self.kernel_size[0] * self.kernel_size[1]
         of_columns = of_channels.view(self.groups, -1).mean(0).repeat_interleave(area)
+        if self.analog_bias:
+            of_columns = torch.cat([of_columns, of_columns.new_ones(1)])
         return of_rows, of_columns
 
     def _by_group(self, e: Tensor) -> Tensor:
@@ -167,18 +185,21 @@ class AnalogConv2d(AnalogLayer):
             raise ValueError("updates patch by patch need groups = 1, found more")
         patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
         patches = patches.transpose(1, 2).reshape(-1, patches.shape[1])
+        patches = with_one(patches) if self.analog_bias else patches
         self.tile.update(patches, e.flatten(2).transpose(1, 2).reshape(-1, e.shape[1]), lr)
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
         config = self.tile.config.forward
         if config.perfect:
-            return self.convolve(x)
+            y = self.convolve(x)
+            return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
             sizes = torch.abs(x, out=scratch("read", x.shape, x))
-            local = self.largest_under(sizes).clamp_min_(_TINY)
-            image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(_TINY)
+            least = 1.0 if self.analog_bias else _TINY
+            local = self.largest_under(sizes).clamp_min_(least)
+            image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(least)
         else:
             image = x.new_ones((x.shape[0], 1, 1, 1))
             local = image.expand(-1, self.groups, -1, -1)
@@ -209,6 +230,8 @@ class AnalogConv2d(AnalogLayer):
         if config.inp_noise > 0:
             q.add_(normal(q, stream), alpha=config.inp_noise / level)
         y = self.convolve(q)
+        if self.analog_bias:
+            y.add_(self._bias_input(1 / unit, y, bound, stream) * self._bias_column())
         step = 2 * config.out_bound * config.out_res or 1.0
         grouped = self._by_group(y)
         scale = (local * step).unsqueeze(2)
@@ -228,6 +251,18 @@ class AnalogConv2d(AnalogLayer):
             y.clamp_(-bound, bound)
         grouped.mul_(scale)
         return y, saturated
+
+    def _bias_input(self, one: Tensor, y: Tensor, bound: float, stream: torch.Generator) -> Tensor:
+        """The input 1 of an analog bias through the converter, at each position of ``y``."""
+        config = self.tile.config.forward
+        one = one.round() if config.inp_res > 0 else one
+        if bound > 0:
+            one = one.clamp(-bound, bound)
+        if config.inp_noise > 0:
+            level = 2 * config.inp_bound * config.inp_res or 1.0
+            noise = torch.empty_like(y[:, :1]).normal_(generator=stream)
+            one = one + noise * (config.inp_noise / level)
+        return one
 
     def read_backward(self, e: Tensor, x: Tensor) -> Tensor:
         """Return the gradient for ``x`` as read through the transposed array."""

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analogpipe.analog_layer import AnalogLayer, initial
+from analogpipe.analog_layer import AnalogLayer, Bias, initial, with_one
 from analogpipe.convolution import AnalogConv2d
 from analogpipe.tile import AnalogTile
 from analogpipe.tile_config import TileConfig
@@ -17,7 +17,8 @@ class AnalogLinear(AnalogLayer):
     """Fully connected layer on an analog tile, (..., in_features) -> (..., out_features).
 
     Args:
-        bias: digital bias, a Parameter; ``False`` for none.
+        bias: digital (a Parameter), ``"analog"`` (the last column of the array, with input 1) or
+            ``False`` for none.
         seed, name: address of the layer's random streams; initial weights as in
         :class:`torch.nn.Linear`.
     """
@@ -30,7 +31,7 @@ class AnalogLinear(AnalogLayer):
         out_features: int,
         tile: TileConfig,
         *,
-        bias: bool = True,
+        bias: Bias = True,
         seed: int,
         name: str,
     ) -> None:
@@ -40,9 +41,10 @@ class AnalogLinear(AnalogLayer):
                 f"a layer needs at least one input and output, found {in_features}, {out_features}"
             )
         self.in_features, self.out_features = in_features, out_features
-        weight, initial_bias = initial(out_features, in_features, bias=bias, seed=seed, name=name)
+        weight, values = initial(out_features, in_features, bias=bias, seed=seed, name=name)
         self.tile = AnalogTile(weight, tile, seed=seed, name=name)
-        self.bias = None if initial_bias is None else nn.Parameter(initial_bias)
+        self.analog_bias = bias == "analog"
+        self.bias = nn.Parameter(values) if bias is True else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Read the array; keep what the update needs."""
@@ -57,11 +59,12 @@ class AnalogLinear(AnalogLayer):
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile: x (b, in), e (b, out)."""
-        self.tile.update(x, e, lr)
+        self.tile.update(with_one(x) if self.analog_bias else x, e, lr)
 
     def extra_repr(self) -> str:
         """Sizes and device."""
-        kind, bias = self.tile.config.device.kind, self.bias is not None
+        kind = self.tile.config.device.kind
+        bias = "analog" if self.analog_bias else self.bias is not None
         return f"{self.in_features}, {self.out_features}, device={kind}, bias={bias}"
 
 
@@ -74,7 +77,7 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         ctx.layer = layer
         ctx.save_for_backward(x)
-        y = layer.tile.read_forward(x)
+        y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
         return y if bias is None else y.add_(bias)
 
     @staticmethod
@@ -83,5 +86,7 @@ class _Linear(torch.autograd.Function):
         layer = ctx.layer
         layer.add_pending(x, e)
         grad_x = layer.tile.read_backward(e) if ctx.needs_input_grad[0] else None
+        if layer.analog_bias and grad_x is not None:
+            grad_x = grad_x[:, :-1]
         grad_bias = e.sum(0) if ctx.needs_input_grad[1] else None
         return grad_x, grad_bias, None, None
