@@ -96,7 +96,7 @@ def test_digital_floor_is_the_textbook_one():
     values = np.linalg.eigvalsh(problem.hessian)
     exact = sum(v**2 * step * 0.3**2 * v / 16 / (v * (2 - step * v)) for v in values)
     assert Expected(problem, step=step).floor() == pytest.approx(exact, rel=1e-4)
-    assert asymptotic(problem, Linear()) == pytest.approx(0, abs=1e-3 * exact)
+    assert np.allclose(asymptotic(problem, Linear()), 0, atol=1e-3 * exact)
 
 
 @pytest.mark.parametrize(("what", "order"), [("tau", -2), ("sigma", 2), ("size", 2)])
@@ -125,9 +125,10 @@ def test_price_has_its_orders():
 def test_asymptotic_floor_is_the_bias_and_the_granularity():
     problem = constants()
     away = balance(problem, Linear(0.6), 0.3) - problem.minimisers
-    bias = ((away @ problem.hessian) ** 2).sum(1).mean()
-    assert asymptotic(problem, Linear(0.6)) == pytest.approx(bias, rel=1e-3)
-    coarse = [asymptotic(problem, Linear(0.6, dw_min)) - bias for dw_min in (1e-4, 2e-4)]
+    bias = ((away @ problem.hessian) ** 2).sum(1)
+    assert asymptotic(problem, Linear(0.6)) == pytest.approx(bias, rel=2e-3)
+    assert bias.std() > 0.05 * bias.mean()
+    coarse = [(asymptotic(problem, Linear(0.6, g)) - bias).mean() for g in (1e-4, 2e-4)]
     assert coarse[1] / coarse[0] == pytest.approx(2, rel=0.02)
 
 
