@@ -78,7 +78,7 @@ class Updater:
         self._write_noise = write_noise
         multiplicative = 0.0 if response.additive else response.noise**2
         self._variance = 1 + multiplicative
-        self._one = weight.new_tensor(1.0)
+        self._one, self._six = weight.new_tensor(1.0), weight.new_tensor(6.0)
         self._outputs, inputs = weight.shape
         self._spaces: dict[int, tuple[Signals, list[tuple[Tensor, Tensor]]]] = {}
         at_once = max(1, BLOCK * torch.get_num_threads() // inputs)
@@ -129,7 +129,7 @@ class Updater:
         lengths = condition(x, e, lr, self.granularity, self.config, signals)
         if self._noisy:
             chance = chances(signals, lengths)
-            of_columns, of_rows = chance[: x.shape[1]], chance[x.shape[1] :].mul_(-2)
+            of_columns, of_rows = chance[: x.shape[1]], chance[x.shape[1] :].mul_(2)
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
             half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
             wanted = torch.mm(e_signed, signals.x, out=block.wanted)
@@ -153,18 +153,17 @@ class Updater:
         ``sizes`` and ``signed`` (out, in): half the pulses and half the wanted change, in pulses;
         the mean probability of a slot is ``of_rows[k] of_columns[j]``.
         """
-        of_rows = -of_rows
         for block in self._blocks:
             factor = self._factor(block, of_rows, of_columns) if self._noisy else None
             self.move(block, sizes[block.rows], signed[block.rows], factor)
 
     def _factor(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-        """Variance of a pulse's effect over its squared size (``of_rows``: negative).
+        """Return ``v`` such that the effect of a pulse has a variance of ``self._variance (1 - v)``
+        times its squared size.
 
         The count of Bernoulli slots has variance ``N (1 - p)``; a pulse adds its noise.
         """
-        factor = torch.outer(of_rows[block.rows], of_columns, out=block.factor)
-        return factor.add_(self._variance).clamp_min_(0)
+        return torch.outer(of_rows[block.rows] / self._variance, of_columns, out=block.factor)
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
@@ -190,8 +189,8 @@ class Updater:
         the sum of squares ``N+ up^2 + N- down^2 = (p (half p + wanted q) + q f) / 2``: fewer passes
         over the elements than with up and down apart.
 
-        ``factor`` is the variance of a pulse's effect relative to its squared size; None for no
-        noise: then the step is the first-order mean, ``w + f(w)``.
+        ``factor`` is what :meth:`_factor` returns; None for no noise: then the step is the
+        first-order mean, ``w + f(w)``.
         """
         response, weight = self.response, block.weight
         before, touched = None, None
@@ -205,21 +204,24 @@ class Updater:
             weight.add_(flow)
         else:
             variance = torch.mul(half, total, out=block.variance).addcmul_(wanted, difference)
-            # rounding can leave it below 0, where one of both steps vanishes
-            variance.mul_(total).addcmul_(difference, flow).mul_(factor).clamp_min_(0)
+            variance.mul_(total).addcmul_(difference, flow)
+            variance.addcmul_(variance, factor, value=-1)
             if response.additive:
                 variance.add_(self._additive_variance(block, half, wanted))
+            # rounding can leave it below 0 where one of both steps vanishes
+            variance.clamp_min_(0).sqrt_()
             noise = block.noise.draw(self.generator)
-            flow.addcmul_(variance.sqrt_(), noise, value=UNIT / 2**0.5)
+            flow.addcmul_(variance, noise, value=UNIT * (self._variance / 2) ** 0.5)
             slopes = response.mixed_slopes(weight, block.rows, block.steps)
             if slopes is None:
                 weight.add_(flow)
             else:
-                y = torch.mul(half, slopes[1], out=block.variance).addcmul_(wanted, slopes[0])
-                rest = torch.add(self._one, y, alpha=1 / 6, out=block.factor).clamp_min_(0)
-                # y has the opposite sign here, which saves a pass
-                y.addcmul_(torch.mul(rest, rest, out=noise), rest, value=-1)
-                weight.addcdiv_(flow, y, value=-1)
+                # with t = 1 - y/6, y + max(t, 0)^3 = 6 + t (max(t, 0)^2 - 6)
+                t = torch.addcmul(self._one, half, slopes[1], value=1 / 6, out=block.variance)
+                t.addcmul_(wanted, slopes[0], value=1 / 6)
+                rest = torch.clamp_min(t, 0, out=block.factor)
+                rest = torch.addcmul(-self._six, rest, rest, out=noise)
+                weight.addcdiv_(flow, torch.addcmul(self._six, t, rest, out=block.factor))
         torch.clamp(weight, block.low, block.high, out=weight)
         if block.visible is not None:
             if before is None or touched is None:
