@@ -287,13 +287,26 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[dict[str, pd.DataFrame]], Figure]] = {
+Drawing = Callable[[dict[str, pd.DataFrame]], Figure]
+FIGURES: dict[str, Drawing] = {
     "fig1_schedules": schedules,
     "fig2_device": device,
     "fig3_convergence": convergence,
     "fig4_accuracy": accuracy,
     "fig5_speedup": speedup,
 }
+
+
+def draw(drawing: Drawing, tables: list[Path], stem: Path) -> None:
+    """Draw a figure from CSV tables, which it knows by the names of their files, and save it."""
+    matplotlib.use("Agg")
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        font_scale=0.75,
+        rc={"lines.markersize": 3, "lines.linewidth": 1.1, "axes.titlesize": 8, "pdf.fonttype": 42},
+    )
+    save(drawing({path.stem: pd.read_csv(path) for path in tables}), stem)
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -314,14 +327,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for the figure")],
 ) -> None:
     """Draw one figure from tables."""
-    matplotlib.use("Agg")
-    sns.set_theme(
-        context="paper",
-        style="ticks",
-        font_scale=0.75,
-        rc={"lines.markersize": 3, "lines.linewidth": 1.1, "axes.titlesize": 8, "pdf.fonttype": 42},
-    )
-    save(FIGURES[figure]({path.stem: pd.read_csv(path) for path in table}), out / figure)
+    draw(FIGURES[figure], table, out / figure)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """The theory's figures, drawn from tables alone: points are measured, lines are predicted."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,12 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
 from analogpipe.command import run as run_command
-from analogpipe.figures import COLUMN, mode_styles, save
+from analogpipe.figures import COLUMN, Drawing, draw, mode_styles
 
 MODES = ["sequential", "sync", "async"]
 STYLES = mode_styles(MODES)
 EXACT = {"colour": "#666666", "marker": "D", "dashes": (0, (3, 1, 1, 1))}
-LOOK = {"lines.markersize": 3, "lines.linewidth": 1.1, "axes.titlesize": 8, "pdf.fonttype": 42}
 Style = dict[str, Any]
 
 
@@ -264,7 +261,7 @@ def ablation(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[dict[str, pd.DataFrame]], Figure]] = {
+FIGURES: dict[str, Drawing] = {
     "fig6_slopes": slopes,
     "fig7_floor": floor,
     "fig8_price": price,
@@ -281,9 +278,7 @@ def main(
     out: Annotated[Path, typer.Option(help="folder for the figure")],
 ) -> None:
     """Draw one figure of the theory from tables."""
-    matplotlib.use("Agg")
-    sns.set_theme(context="paper", style="ticks", font_scale=0.75, rc=LOOK)
-    save(FIGURES[figure]({path.stem: pd.read_csv(path) for path in table}), out / figure)
+    draw(FIGURES[figure], table, out / figure)
 
 
 if __name__ == "__main__":
