@@ -2,7 +2,7 @@
 
 snakemake                                       everything of the quick profile
 snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
-snakemake calibration | training | sweep | theory | tables | figures      one step and what it needs
+snakemake data | calibration | training | sweep | theory | tables | figures      one step and what it needs
 snakemake notebook                              the results as a page, results/quick/inspect.html
 snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
 """
@@ -13,6 +13,7 @@ min_version("9.13")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
 include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/sweep.smk"

@@ -35,8 +35,9 @@ BAD = [
     ("modes.sequential", ..., ["modes", "sequential", "required"]),
     ("profile", "../up", ["profile", "'../up'"]),
     ("dataset.kind", "mnist", ["dataset", "path is required"]),
-    ("dataset", {"kind": "mnist", "name": "mnist", "validation": 5, "path": "nowhere"},
+    ("dataset", {"kind": "image_folder", "name": "mine", "validation": 5, "path": "nowhere"},
      ["dataset.path", "nowhere", "existing folder"]),
+    ("model.kind", "vit", ["model", "vit", "'mlp', 'cnn', 'resnet'"]),
     ("target_accuracy", 1.5, ["target_accuracy", "1.5", "less than 1"]),
 ]  # fmt: skip
 
@@ -86,7 +87,7 @@ def test_shipped_profiles_load(profile):
         ("training.epoch", 3),
         ("learning_rates.digital.async", -0.1),
         ("stages", [1, 9]),
-        ("dataset", {"kind": "mnist", "name": "mnist", "validation": 5, "path": "nowhere"}),
+        XX),
     ],
 )
 def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):

@@ -247,6 +247,6 @@ def test_noise_of_evaluation_leaves_training_alone(make_run):
         for clock in range(5, 60, 10):
             pipeline.run(until=clock)
             for _ in range(looks):
-                training.evaluate(pipeline, images.test_images, images.test_labels)
+                training.evaluate(pipeline, images)
         ends.append(next(iter(pipeline.stages[0].module.buffers())).clone())
     assert torch.equal(*ends)

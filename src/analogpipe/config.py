@@ -34,10 +34,15 @@ class Dataset(Strict):
     )
     name: Name = Field(description="label of the data in every path, table and figure")
     path: str | None = Field(
-        default=None, description="folder that holds the data, relative to the working directory"
+        default=None,
+        description="folder that holds the data, relative to the working directory; mnist and cifar10 "
+        "are downloaded to it by the workflow's rule `data` if they are not there",
     )
     train: int | None = Field(
         default=None, ge=1, description="use only so many training images (all when not given)"
+    )
+    test: int | None = Field(
+        default=None, ge=1, description="use only so many test images (all when not given)"
     )
     validation: int = Field(
         ge=1, description="training images that a sweep holds out to pick the learning rate"
@@ -66,6 +71,42 @@ class Mlp(Strict):
     def blocks(self) -> int:
         """Number of blocks, the largest number of stages."""
         return self.depth
+
+
+class Cnn(Strict):
+    """Convolutional network of 8 blocks with tanh: a 5x5 convolution with stride 2, two residual 3x3
+    ones, a 3x3 one with stride 2 and twice the channels, two residual ones, a hidden and a last
+    linear layer."""
+
+    kind: Literal["cnn"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    width: int = Field(ge=1, description="channels of the first three convolutions")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, the largest number of stages."""
+        return 8
+
+
+class ResNet(Strict):
+    """Residual network for small images: a 3x3 stem, four groups of basic blocks, a linear classifier.
+
+    Batch normalisation is digital. Each basic block is cut in two, so that ``layers: 10`` makes 10
+    blocks and ``layers: 18`` makes 18.
+    """
+
+    kind: Literal["resnet"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    layers: Literal[10, 18] = Field(description="layers with weights on the longest path")
+    width: int = Field(default=64, ge=1, description="channels of the first group; doubled thrice")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, the largest number of stages."""
+        return self.layers
+
+
+Model = Annotated[Mlp | Cnn | ResNet, Field(discriminator="kind")]
 
 
 class Mode(Strict):
@@ -111,7 +152,24 @@ class Training(Strict):
     decay: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate over the run"
     )
+    augmentation: Literal["none", "crop-flip"] = Field(
+        default="none",
+        description="crop-flip: training images moved by up to 4 pixels and mirrored at random",
+    )
     checkpoint_epochs: int = Field(default=5, ge=1, description="epochs between two checkpoints")
+
+
+class Compute(Strict):
+    """Where and how exactly the simulation computes."""
+
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="cuda: one NVIDIA GPU, with the data set in its memory"
+    )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        default="float32",
+        description="tf32: matrix products and convolutions in TF32 (on a GPU); bf16: the digital parts "
+        "in bfloat16 by autocast, arrays and their updates in float32",
+    )
 
 
 class Sweep(Strict):
@@ -122,6 +180,9 @@ class Sweep(Strict):
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="seeds of the sweep")
     stages: int = Field(ge=1, description="stage count at which every mode is swept")
+    epochs: int | None = Field(
+        default=None, ge=1, description="epochs of a run of the sweep; those of training if not given"
+    )
 
 
 class Run(Strict):
@@ -129,7 +190,7 @@ class Run(Strict):
 
     profile: Name
     dataset: Dataset
-    model: Mlp
+    model: Model
     device: Name
     tile: TileConfig | None = None
     mode: Name
@@ -139,6 +200,7 @@ class Run(Strict):
     seed: int = Field(ge=0)
     learning_rate: float = Field(gt=0)
     training: Training
+    compute: Compute = Compute()
     validation: bool = False
 
 
@@ -147,7 +209,7 @@ class Profile(Strict):
 
     profile: Name = Field(description="name of the profile and of its folder in results/")
     dataset: Dataset
-    model: Mlp
+    model: Model
     devices_file: str = Field(
         default="devices.yaml", description="device descriptions, relative to the profile's file"
     )
@@ -163,6 +225,7 @@ class Profile(Strict):
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     training: Training
+    compute: Compute = Compute()
     learning_rates: dict[Name, dict[Name, Annotated[float, Field(gt=0)]]] = Field(
         description="per device and mode, taken from the sweep"
     )
@@ -249,6 +312,9 @@ class Profile(Strict):
             raise ConfigError(f"stages: found {stages}, allowed: 1 to {self.model.blocks}")
         if (tile is None) != (device == DIGITAL):
             raise ConfigError(f"device {device} {'needs a' if tile is None else 'takes no'} tile")
+        training = self.training
+        if validation and self.sweep.epochs is not None:
+            training = training.model_copy(update={"epochs": self.sweep.epochs})
         return checked(
             Run,
             {
@@ -265,7 +331,8 @@ class Profile(Strict):
                 "learning_rate": learning_rate
                 if learning_rate is not None
                 else self.learning_rates.get(device, {}).get(mode),
-                "training": self.training,
+                "training": training,
+                "compute": self.compute,
                 "validation": validation,
             },
             "run",
@@ -307,7 +374,12 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
-    if profile.dataset.path is not None and not Path(profile.dataset.path).is_dir():
+    downloaded = profile.dataset.kind in ("mnist", "cifar10")
+    if (
+        profile.dataset.path is not None
+        and not downloaded
+        and not Path(profile.dataset.path).is_dir()
+    ):
         raise ConfigError(
             f"{path}: dataset.path: found {profile.dataset.path}, allowed: an existing folder"
         )

@@ -56,7 +56,7 @@ def estimate(run: Run, images: data.Data) -> Estimate:
     # One mini-batch makes the same stages as the whole run, without its long table.
     pipeline = make_pipeline(run, images, max(1, min(per_epoch, run.schedule.mini_batch)))
     modules = [stage.module for stage in pipeline.stages]
-    x = images.train_images[:size].clone()  # a view would count as the whole data set
+    x = images.normalised(images.train_images[:size])
     reads = costs.reads(modules, x)
     micro_batches = per_epoch * run.training.epochs
     mode, n = run.schedule.schedule, run.schedule.mini_batch

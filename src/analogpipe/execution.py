@@ -1,4 +1,4 @@
-"""Every schedule of a profile, executed on the profile's network for one epoch and recorded."""
+"""Every schedule of a profile, executed on the profile's network for up to one epoch and recorded."""
 
 import hashlib
 from pathlib import Path
@@ -17,18 +17,21 @@ from analogpipe.schedule import Kind
 from analogpipe.training import make_pipeline
 
 LEARNING_RATE = 0.01
+RECORDED = 160
+"""Micro-batches that are executed at most: enough to fill and drain any pipeline many times."""
 
 
-def execute(profile: Profile) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run each (mode, stages) of the profile for one epoch with digital layers and seed 0.
+def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run each (mode, stages) of the profile with digital layers and seed 0, for one epoch or RECORDED
+    micro-batches, whichever is less. ``file`` holds the data set (see data.load).
 
     Returns what was executed, a row per action (mode, stages, clock, stage, action, micro_batch,
     version: the updates in the weights that the action used, as the stage counted them), and the
     weights at the end, a row per (mode, stages): a digest, which shows where the stage count
     changes them, and whether each was still in its first storage, as one copy must be.
     """
-    images = data.load(profile.dataset)
-    micro_batches = len(images.train_labels) // profile.training.micro_batch
+    images = data.load(profile.dataset, file=file)
+    micro_batches = min(len(images.train_labels) // profile.training.micro_batch, RECORDED)
     records, ends = [], []
     for mode in profile.modes:
         for stages in profile.stages:
@@ -56,17 +59,20 @@ def _weights(pipeline: Pipeline) -> list[torch.Tensor]:
 def _digest(pipeline: Pipeline) -> str:
     digest = hashlib.sha256()
     for weight in _weights(pipeline):
-        digest.update(weight.detach().numpy().tobytes())
+        digest.update(weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def main(
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     out: Annotated[Path, typer.Option(help="folder for schedules.csv and weights.csv")],
+    data_file: Annotated[
+        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
+    ] = None,
 ) -> None:
     """Execute and record the schedules of a profile."""
     torch.set_num_threads(1)
-    schedules, weights = execute(load_profile(profile))
+    schedules, weights = execute(load_profile(profile), data_file)
     write_text(out / "schedules.csv", schedules.to_csv(index=False))
     write_text(out / "weights.csv", weights.to_csv(index=False))
 

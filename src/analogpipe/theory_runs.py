@@ -172,16 +172,19 @@ def floor(sizes: Theory) -> Iterator[dict[str, Any]]:
                 }
 
 
-def network(profile: Profile, sizes: Theory, tile: TileConfig) -> Iterator[dict[str, Any]]:
+def network(
+    profile: Profile, sizes: Theory, tile: TileConfig, file: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """Train the profile's network for a few epochs on variants of ``tile``.
 
-    The variants, :func:`variants`, come after the unchanged tile.
+    The variants, :func:`variants`, come after the unchanged tile. ``file`` holds the data set (see
+    data.load).
     Columns: tau, dw_min, noise, mode, stages, seed, test_accuracy, train_loss (of the last epoch).
     """
     chosen = sizes.network
     training = profile.training.model_copy(update={"epochs": chosen.epochs})
     short = profile.model_copy(update={"training": training})
-    images = data.load(profile.dataset)
+    images = data.load(profile.dataset, file=file)
     per_epoch = len(images.train_labels) // training.micro_batch
     for variant in variants(chosen, tile):
         device = variant.device
@@ -194,7 +197,7 @@ def network(profile: Profile, sizes: Theory, tile: TileConfig) -> Iterator[dict[
                 )  # fmt: skip
                 pipeline = make_pipeline(run, images, per_epoch * chosen.epochs)
                 pipeline.run()
-                accuracy = evaluate(pipeline, images.test_images, images.test_labels)
+                accuracy = evaluate(pipeline, images)
                 yield {
                     "tau": device.w_max,
                     "dw_min": device.dw_min,
@@ -241,6 +244,9 @@ def main(
     experiment: Annotated[str, typer.Option(help=f"one of {', '.join(EXPERIMENTS)}")],
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     out: Annotated[Path, typer.Option(help="folder for EXPERIMENT.csv")],
+    data_file: Annotated[
+        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
+    ] = None,
 ) -> None:
     """Run one experiment of a profile's theory section."""
     torch.set_num_threads(1)
@@ -253,7 +259,8 @@ def main(
         rows = floor(settings.theory)
     elif experiment == "network":
         devices = load_devices(profile.parent / settings.devices_file)
-        rows = network(settings, settings.theory, devices[settings.theory.network.device])
+        tile = devices[settings.theory.network.device]
+        rows = network(settings, settings.theory, tile, data_file)
     else:
         raise ConfigError(f"experiment: found {experiment}, allowed: {', '.join(EXPERIMENTS)}")
     write_text(out / f"{experiment}.csv", pd.DataFrame(rows).to_csv(index=False))

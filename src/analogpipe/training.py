@@ -14,18 +14,20 @@ import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe import checkpoint, data, distributed, models, provenance
+from analogpipe import checkpoint, compute, data, distributed, models, provenance
+from analogpipe.augmentation import crop_flip
 from analogpipe.command import run as run_command
-from analogpipe.config import Run, load_profile, load_tile
+from analogpipe.config import ConfigError, Run, load_profile, load_tile
 from analogpipe.costs import reads
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_json, write_text
 from analogpipe.mitigation import warmed_up
 from analogpipe.partition import from_sizes, partition
 from analogpipe.schedule import Schedule, build
+from analogpipe.seeds import generator
 from analogpipe.staleness import delay
 
-EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 512
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 
 
@@ -38,23 +40,35 @@ def make_pipeline(
     fill a micro-batch are left out of that epoch. In one of several processes, started by
     analogpipe.distributed, the pipeline runs the stage of that process.
     """
-    blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
+    device = compute.prepare(run.compute)
+    try:
+        blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
+    except ValueError as error:
+        raise ConfigError(f"model {run.model.name} on {run.dataset.name}: {error}") from None
     if run.split is None:
-        parts = partition(reads(blocks, images.train_images[:1]), run.stages)
+        example = images.normalised(images.train_images[:1])
+        parts = partition(reads(blocks, example), run.stages)
     else:
         parts = from_sizes(run.split, len(blocks), run.stages)
-    stages = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
+    stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
+    if run.compute.precision == "bf16":
+        stages = [compute.Autocast(stage) for stage in stages]
+    stages = [stage.to(device) for stage in stages]
+    images = images.to(device)
     size = run.training.micro_batch
     per_epoch = len(images.train_labels) // size
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        return data.order(len(images.train_labels), epoch, run.seed)
+        return data.order(len(images.train_labels), epoch, run.seed).to(device)
 
     def batch(b: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(b, per_epoch)
         chosen = order(epoch)[place * size : (place + 1) * size]
-        return images.train_images[chosen], images.train_labels[chosen]
+        pixels = images.train_images[chosen]
+        if run.training.augmentation == "crop-flip":
+            pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
+        return images.normalised(pixels), images.train_labels[chosen]
 
     def learning_rate(b: int) -> float:
         if run.training.decay == "cosine":
@@ -75,16 +89,17 @@ def make_pipeline(
     )
 
 
-def train(run: Run, out: Path) -> None:
+def train(run: Run, out: Path, file: Path | None = None) -> None:
     """Train and write ``metrics.csv`` (columns METRICS, a row per epoch), ``run.json`` and ``schedule.txt``.
 
     An epoch's row is taken at the clock at which stage 1 has finished the epoch's last
-    micro-batch, from the weights as they are at that clock: nothing waits for it. A run that was
+    micro-batch, from the weights as they are at that clock: nothing waits for it. ``file`` holds the
+    data set (see data.load). A run that was
     killed goes on from its last checkpoint and writes the same bytes.
     """
     started = time.monotonic()
     leader = distributed.is_leader()
-    images = data.load(run.dataset, validation=run.validation)
+    images = data.load(run.dataset, validation=run.validation, file=file)
     epochs, size = run.training.epochs, run.training.micro_batch
     per_epoch = len(images.train_labels) // size
     pipeline = make_pipeline(run, images, per_epoch * epochs)
@@ -102,7 +117,7 @@ def train(run: Run, out: Path) -> None:
             "samples": (epoch + 1) * per_epoch * size,
             "cycles": int(ends[epoch]),
             "train_loss": pipeline.mean_loss(epoch * per_epoch, (epoch + 1) * per_epoch),
-            **evaluate(pipeline, images.test_images, images.test_labels),
+            **evaluate(pipeline, images),
         }
         rows.append(row)
         seconds = spent + time.monotonic() - started
@@ -142,12 +157,14 @@ def _write(
     )
 
 
-def evaluate(pipeline: Pipeline, images: Tensor, labels: Tensor) -> dict[str, float]:
+def evaluate(pipeline: Pipeline, images: data.Data) -> dict[str, float]:
     """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
     loss = correct = 0.0
+    device, labels = pipeline.losses.device, images.test_labels
     for start in range(0, len(labels), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        scores, target = pipeline.predict(images[part]), labels[part]
+        x = images.normalised(images.test_images[part])
+        scores, target = pipeline.predict(x.to(device)), labels[part].to(device)
         loss += cross_entropy(scores, target, reduction="sum").item()
         correct += (scores.argmax(1) == target).sum().item()
     return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
@@ -165,6 +182,9 @@ def main(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="instead of the profile's")] = None,
     validation: Annotated[bool, typer.Option(help="test on held-out training images")] = False,
+    data_file: Annotated[
+        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
+    ] = None,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
 ) -> None:
     """Train one network and write its metrics."""
@@ -178,7 +198,7 @@ def main(
         learning_rate=learning_rate,
         validation=validation,
     )
-    train(run, out)
+    train(run, out, data_file)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ FIGURES = f"paper_figures/{PROFILE.profile}"
 RUN = f"{RESULTS}/runs/{PROFILE.dataset.name}/{PROFILE.model.name}/{{device}}/{{mode}}/M{{stages}}/seed{{seed}}"
 SWEEP = f"{RESULTS}/sweep/{{device}}/{{mode}}/lr{{rate}}/seed{{seed}}"
 ANALOG = PROFILE.analog_devices
+GPUS = int(PROFILE.compute.device == "cuda")
 
 # A figure is drawn from these tables and from nothing else.
 DRAWN_FROM = {
@@ -130,6 +131,7 @@ def run_settings(wildcards):
                 if "rate" in wildcards.keys()
                 else PROFILE.learning_rates[wildcards.device][wildcards.mode]
             ),
+            validation="rate" in wildcards.keys(),
         )
     except (FileError, KeyError) as error:
         raise WorkflowError(f"{PROFILE_FILE}: no such run: {error}") from None

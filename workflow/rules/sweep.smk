@@ -5,6 +5,7 @@ rule sweep_run:
     input:
         sources("training"),
         profile=ancient(PROFILE_FILE),
+        data=rules.data.output.file,
         tile=tile,
     output:
         metrics=f"{SWEEP}/metrics.csv",
@@ -14,6 +15,8 @@ rule sweep_run:
     conda:
         ENVIRONMENT
     threads: 1
+    resources:
+        gpu=GPUS,
     params:
         out=subpath(output.metrics, parent=True),
         tile=tile_option,
@@ -22,7 +25,7 @@ rule sweep_run:
     shell:
         "python -m analogpipe.training --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
-        " {params.tile} --learning-rate {wildcards.rate} --validation"
+        " {params.tile} --data {input.data} --learning-rate {wildcards.rate} --validation"
         " --threads {threads} --out {params.out} > {log} 2>&1"
 
 

@@ -5,6 +5,7 @@ rule theory_run:
     input:
         sources("theory_runs"),
         profile=ancient(PROFILE_FILE),
+        data=rules.data.output.file,
     output:
         f"{RESULTS}/theory/{{experiment}}.csv",
     log:
@@ -17,7 +18,7 @@ rule theory_run:
         settings=theory_settings,
     shell:
         "python -m analogpipe.theory_runs --experiment {wildcards.experiment}"
-        " --profile {input.profile} --out {params.out} > {log} 2>&1"
+        " --profile {input.profile} --data {input.data} --out {params.out} > {log} 2>&1"
 
 
 rule theory_tables:

@@ -5,6 +5,7 @@ rule train:
     input:
         sources("training"),
         profile=ancient(PROFILE_FILE),
+        data=rules.data.output.file,
         tile=tile,
     output:
         metrics=f"{RUN}/metrics.csv",
@@ -15,6 +16,8 @@ rule train:
     conda:
         ENVIRONMENT
     threads: 1
+    resources:
+        gpu=GPUS,
     params:
         out=subpath(output.metrics, parent=True),
         tile=tile_option,
@@ -22,13 +25,14 @@ rule train:
     shell:
         "python -m analogpipe.training --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
-        " {params.tile} --threads {threads} --out {params.out} > {log} 2>&1"
+        " {params.tile} --data {input.data} --threads {threads} --out {params.out} > {log} 2>&1"
 
 
 rule execute_schedules:
     input:
         sources("execution"),
         profile=ancient(PROFILE_FILE),
+        data=rules.data.output.file,
     output:
         schedules=f"{RESULTS}/schedules/schedules.csv",
         weights=f"{RESULTS}/schedules/weights.csv",
@@ -42,7 +46,8 @@ rule execute_schedules:
             include={"dataset", "model", "modes", "stages", "training"}
         ),
     shell:
-        "python -m analogpipe.execution --profile {input.profile} --out {params.out} > {log} 2>&1"
+        "python -m analogpipe.execution --profile {input.profile} --data {input.data}"
+        " --out {params.out} > {log} 2>&1"
 
 
 rule training:

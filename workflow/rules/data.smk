@@ -1,0 +1,17 @@
+"""The images of the profile, downloaded or decoded once, for all runs to share."""
+
+
+rule data:
+    input:
+        sources("datasets"),
+        profile=ancient(PROFILE_FILE),
+    output:
+        file=f"{RESULTS}/data.safetensors",
+    log:
+        f"logs/{PROFILE.profile}/data.log",
+    conda:
+        ENVIRONMENT
+    params:
+        settings=PROFILE.dataset.model_dump_json(include={"kind", "name", "path"}),
+    shell:
+        "python -m analogpipe.datasets --profile {input.profile} --out {output.file} 2>&1 | tee {log}"
