@@ -149,3 +149,20 @@ def test_errors_are_one_line(tmp_path, capsys) -> None:
     assert "allowed: soft" in capsys.readouterr().err
     with pytest.raises(CalibrationError, match="ideal"):
         calibrate(digital(), seed=0, name="digital")
+
+
+def test_a_one_sided_pair_is_measured_and_not_fitted(tmp_path) -> None:
+    tile = TileConfig.parse({"preset": "PCM"})
+    result = calibrate(tile, seed=0, name="pair", elements=3)
+    assert result.tile == tile
+    assert "not fitted" in result.note
+    assert result.response["fit"].isna().all()
+    trains = result.response.groupby("train").conductance
+    # up pulses fill g+; down pulses fill g- until a refresh empties both
+    assert trains.max()["up"] > 1.5
+    assert trains.min()["down"] < -1.5
+    with pytest.raises(CalibrationError, match="'one_sided' has no pulse response to fit"):
+        calibrate_csv(tile, tmp_path / "measured.csv", 0.6)
+    noisy = TileConfig(device=ExpStep(dw_min_std_add=0.1))
+    with pytest.raises(CalibrationError, match="dw_min_std_add cannot be fitted"):
+        calibrate(noisy, seed=0, name="noisy")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from analogpipe.devices import ConstantStep, LinearStep, SoftBounds
+from analogpipe.devices import ConstantStep, ExpStep, LinearStep, SoftBounds
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
 from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
@@ -28,6 +28,23 @@ def test_a_tile_survives_a_round_trip(tmp_path) -> None:
         ({"device": {"kind": "soft_bounds", "dw_min": 0}}, "greater than 0"),
         ({"device": {"kind": "soft_bounds", "w_min": 0.1}}, "w_min"),
         ({"device": {"kind": "constant_step", "w_min": 1.0}}, "w_min <= 0 <= w_max"),
+        ({"device": {"kind": "one_sided", "element": {"kind": "ideal"}}}, "exp_step"),
+        (
+            {"device": {"kind": "one_sided", "element": {"kind": "exp_step", "w_max": 0}}},
+            "w_max > 0",
+        ),
+        (
+            {
+                "device": {
+                    "kind": "one_sided",
+                    "element": {"kind": "exp_step", "write_noise_std": 1},
+                }
+            },
+            "write_noise_std = 0",
+        ),
+        ({"preset": "PCM", "transfer": {}}, "transfer between one_sided"),
+        ({"preset": "PCM", "refresh": {"every": 0}}, "refresh.every"),
+        ({"refresh": {}}, "needs a one_sided device, found soft_bounds"),
         ({"update": {"desired_bl": 0}}, "desired_bl"),
         ({"readout": {}}, "readout"),
         ([], "tile"),
@@ -80,3 +97,16 @@ def test_one_pulse_has_the_stated_noise() -> None:
     change = weight - 0.3
     assert float(change.mean()) == pytest.approx(-0.015, rel=5e-3)
     assert float(change.std()) == pytest.approx(0.015 * 0.3, rel=2e-2)
+
+
+def test_the_noise_of_a_pulse_can_have_parts_beside_its_size() -> None:
+    device = ExpStep(
+        dw_min=0.01, A_up=0, A_down=0, dw_min_std=0.5, dw_min_std_add=0.02, dw_min_std_slope=0.1,
+        dw_min_dtod=0, w_max_dtod=0, w_min_dtod=0, up_down_dtod=0,
+    )  # fmt: skip
+    elements = draw(device, (300, 300), generator(0, "parts"))
+    weight = torch.full((300, 300), -0.2)
+    elements.pulse(weight, torch.tensor(True), generator(0, "one-pulse"))
+    change = weight + 0.2
+    assert float(change.mean()) == pytest.approx(0.01, rel=2e-2)
+    assert float(change.std()) == pytest.approx(0.5 * (0.01 + 0.02 + 0.1 * 0.2), rel=1e-2)

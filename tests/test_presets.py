@@ -38,5 +38,6 @@ def test_the_shipped_file_shows_every_device_and_preset() -> None:
         "soft_bounds_reference",
         "exp_step",
         "pow_step",
+        "one_sided",
     }
     assert {str(preset) for preset in PRESETS.values()} <= {str(t.device) for t in tiles.values()}

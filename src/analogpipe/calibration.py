@@ -15,14 +15,15 @@ import pandas as pd
 import torch
 
 from analogpipe.device_fit import fit_device, is_additive, true_parameters
-from analogpipe.devices import Ideal, Pulsed
-from analogpipe.element_models import MODELS, Array, Model
+from analogpipe.devices import OneSided, Pulsed
+from analogpipe.element_models import MODELS, Array, Mask, Model
 from analogpipe.fitting import ElementFit, fit_element
 from analogpipe.measurement import (
     TRAINS,
     Measurement,
     MeasurementError,
     measure,
+    measure_pair,
     read_csv,
     train_length,
 )
@@ -51,19 +52,21 @@ class Calibration:
     response: pd.DataFrame
     elements: pd.DataFrame
     summary: pd.DataFrame
+    note: str = ""
+    """What the user should know about the result, in one line."""
 
 
 def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENTS) -> Calibration:
     """Measure and fit ``elements`` elements drawn from the device of ``tile``.
 
+    One-sided pairs are measured, not fitted.
+
     Raises:
-        CalibrationError: the device has no pulse response to fit.
+        CalibrationError: the device has no pulse response.
     """
-    device = tile.device
-    if isinstance(device, Ideal):
-        raise CalibrationError(
-            f"a device of kind 'ideal' has no pulses to fit; allowed: {', '.join(MODELS)}"
-        )
+    if isinstance(tile.device, OneSided):
+        return _pair(tile, tile.device, elements, seed, name)
+    device = _fittable(tile)
     truth = draw(device, (1, elements), generator(seed, name, "calibration"))
     data = measure(truth, train_length(device), seed=seed, name=name)
     true = true_parameters(truth)
@@ -73,12 +76,46 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
 
 def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
     """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
+    return _fit(tile, _fittable(tile), read_csv(path, reach), None)
+
+
+def _fittable(tile: TileConfig) -> Pulsed:
     device = tile.device
-    if isinstance(device, Ideal):
+    if not isinstance(device, Pulsed):
         raise CalibrationError(
-            f"a device of kind 'ideal' has no pulses to fit; allowed: {', '.join(MODELS)}"
+            f"a device of kind {device.kind!r} has no pulse response to fit; allowed: "
+            f"{', '.join(MODELS)}"
         )
-    return _fit(tile, device, read_csv(path, reach), None)
+    for key in ("dw_min_std_add", "dw_min_std_slope"):
+        if getattr(device, key, 0.0) > 0:
+            raise CalibrationError(
+                f"{key} cannot be fitted; allowed: 0, found {getattr(device, key)}"
+            )
+    return device
+
+
+def _pair(tile: TileConfig, device: OneSided, elements: int, seed: int, name: str) -> Calibration:
+    """Trains of one-sided pairs, and the device as it was.
+
+    The step of a pair depends on the states of both elements and on when they were refreshed, not
+    on its weight alone: there is no response to fit and no symmetric point.
+    """
+    data = measure_pair(tile, train_length(device.element), elements, seed=seed, name=name)
+    columns: dict[str, object] = {"element": np.arange(elements)}
+    columns["high"], columns["low"] = data.after.max(axis=0), data.after.min(axis=0)
+    for column in ("symmetric_point", "symmetric_point_measured"):
+        columns[column] = columns[f"{column}_error"] = float("nan")
+    given = {
+        key: value
+        for part in (device.element, device)
+        for key, value in part.model_dump().items()
+        if isinstance(value, float)
+    }
+    summary = pd.DataFrame({"parameter": given.keys(), "true": given.values()})
+    summary["fitted"] = summary["std_error"] = float("nan")
+    note = "a one-sided pair has no response by its weight alone: measured, not fitted"
+    response = _response_table(data, [], None)
+    return Calibration(tile, response, pd.DataFrame(columns), summary, note)
 
 
 def _fit(
@@ -169,24 +206,20 @@ def _measured_points(
     return value, error
 
 
-def _response_table(data: Measurement, fits: list[ElementFit], model: Model) -> pd.DataFrame:
+def _response_table(data: Measurement, fits: list[ElementFit], model: Model | None) -> pd.DataFrame:
     """Trains of the first elements, with the noise-free train of the fitted element from the same
-    start."""
-    shown = min(SHOWN, len(fits))
+    start (nan without a model)."""
     frames = []
-    for element in range(shown):
-        theta = fits[element].theta
+    for element in range(min(SHOWN, data.before.shape[1])):
         for index, train in enumerate(TRAINS):
             rows = np.flatnonzero(data.train == index)
             if not len(rows):
                 continue
-            w = np.array(data.before[rows[0], element])
-            fit = [float(w)]
-            for up in data.up[rows]:
-                w = w + (1 if up else -1) * model.step(theta, w, np.array(up))
-                w = np.clip(w, fits[element].low, fits[element].high)
-                fit.append(float(w))
-            conductance = np.append(data.before[rows[0], element], data.after[rows, element])
+            start = data.before[rows[0], element]
+            fit = np.full(len(rows) + 1, np.nan)
+            if model is not None:
+                fit = _train(model, fits[element], start, data.up[rows])
+            conductance = np.append(start, data.after[rows, element])
             stride = len(rows) // POINTS | 1
             frames.append(
                 pd.DataFrame(
@@ -201,6 +234,17 @@ def _response_table(data: Measurement, fits: list[ElementFit], model: Model) -> 
                 ).iloc[::stride]
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def _train(model: Model, fit: ElementFit, start: float, up: Mask) -> Array:
+    """Weights of the fitted element before and after each pulse, without noise."""
+    w = np.array(start)
+    weights = [start]
+    for is_up in up:
+        w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
+        w = np.clip(w, fit.low, fit.high)
+        weights.append(float(w))
+    return np.array(weights)
 
 
 def write(calibration: Calibration, out: Path) -> None:
@@ -256,6 +300,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"calibration: {error}", file=sys.stderr)
         return 2
     write(result, options.out)
+    if result.note:
+        print(f"calibration: {result.note}", file=sys.stderr)
     return 0
 
 

@@ -151,6 +151,8 @@ def calibrate(
     calibration.write(result, folder)
     screen = terminal.console()
     screen.print(terminal.frame(result.summary))
+    if result.note:
+        typer.echo(result.note)
     typer.echo(f"written to {folder}; train with --tile {folder / 'device.yaml'}")
 
 

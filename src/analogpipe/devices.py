@@ -154,6 +154,10 @@ class ExpStep(Pulsed):
     gamma_down: float = 12.78785
     a: float = 0.244
     b: float = 0.2425
+    dw_min_std_add: NonNegative = 0.0
+    """The noise of a pulse is ``dw_min_std`` times its size plus this (weight units) ..."""
+    dw_min_std_slope: NonNegative = 0.0
+    """... plus this times ``|w|``."""
     write_noise_std: NonNegative = 0.0
 
     @property
@@ -183,7 +187,44 @@ class PowStep(Pulsed):
         return float(self.dw_min * 0.5**self.pow_gamma)
 
 
+class OneSided(DeviceBase):
+    """A pair of elements that only move up, with ``w = g+ - g-`` (AIHWKit: OneSidedUnitCell).
+
+    A request for up pulses ``g+``, one for down ``g-``, each by the up step of an ``element`` of its
+    own. Both go back to ``reset + reset_dtod x`` (one ``x`` per element, and ``reset_std`` times
+    another each time) when the tile refreshes them (:mod:`analogpipe.one_sided`).
+    """
+
+    kind: Literal["one_sided"] = "one_sided"
+    element: Annotated[
+        ConstantStep | LinearStep | SoftBounds | SoftBoundsReference | ExpStep | PowStep,
+        Field(discriminator="kind"),
+    ] = ExpStep()
+    reset: float = 0.0
+    reset_dtod: NonNegative = 0.0
+    reset_std: NonNegative = 0.01
+
+    @model_validator(mode="after")
+    def _can_be_reset(self) -> "OneSided":
+        if self.element.write_noise > 0:
+            raise ValueError("one-sided elements need write_noise_std = 0, found more")
+        if self.element.w_max <= 0:
+            raise ValueError(f"one-sided elements need w_max > 0, found {self.element.w_max}")
+        return self
+
+    @property
+    def granularity(self) -> float:
+        return self.element.granularity
+
+
 Device = Annotated[
-    Ideal | ConstantStep | LinearStep | SoftBounds | SoftBoundsReference | ExpStep | PowStep,
+    Ideal
+    | ConstantStep
+    | LinearStep
+    | SoftBounds
+    | SoftBoundsReference
+    | ExpStep
+    | PowStep
+    | OneSided,
     Field(discriminator="kind"),
 ]

@@ -1,5 +1,6 @@
 """Measuring the pulse response: trains of up, down and alternating pulses, simulated or from a file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -10,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from analogpipe.devices import Pulsed
+from analogpipe.one_sided import PairUpdater
 from analogpipe.pulse_response import Response
 from analogpipe.seeds import generator
+from analogpipe.tile import AnalogTile
+from analogpipe.tile_config import TileConfig
 
 TRAINS = ("up", "down", "alternating")
 
@@ -47,13 +51,34 @@ def measure(response: Response, length: int, *, seed: int, name: str) -> Measure
     """
     stream = generator(seed, name, "measurement")
     weight = torch.zeros_like(response.low).clamp_(response.low, response.high)
+    return _apply(weight, lambda up: response.pulse(weight, up, stream), length)
+
+
+def measure_pair(
+    config: TileConfig, length: int, elements: int, *, seed: int, name: str
+) -> Measurement:
+    """The same for ``elements`` one-sided pairs, each pulse a micro-batch: refreshed as ``config`` says."""
+    tile = AnalogTile(torch.zeros(1, elements), config, seed=seed, name=name)
+    updater = tile.updater()
+    assert isinstance(updater, PairUpdater)
+    stream = generator(seed, name, "measurement")
+
+    def pulse(up: torch.Tensor) -> None:
+        updater.pulse(tile.weight, up, stream)
+        updater.finish()
+
+    return _apply(tile.weight, pulse, length)
+
+
+def _apply(weight: torch.Tensor, pulse: Callable[[torch.Tensor], None], length: int) -> Measurement:
+    """Record ``weight`` while ``pulse`` (told whether up) changes it."""
     alternating = np.arange(3 * length) % 2 == 0
     up = np.concatenate([np.ones(length, bool), np.zeros(length, bool), alternating])
     values = np.empty((len(up) + 1, weight.numel()))
     values[0] = weight.flatten().numpy()
     polarities = torch.tensor([True, False])
     for i, is_up in enumerate(up.tolist()):
-        response.pulse(weight, polarities[0 if is_up else 1], stream)
+        pulse(polarities[0 if is_up else 1])
         values[i + 1] = weight.flatten().numpy()
     return Measurement(values[:-1], values[1:], up, np.repeat([0, 1, 2, 2, 2], length))
 

@@ -1,8 +1,15 @@
 """Published devices by name, with the parameters of AIHWKit 1.1.0's preset devices. Torch-free."""
 
-from analogpipe.devices import ConstantStep, ExpStep, LinearStep, Pulsed, SoftBoundsReference
+from analogpipe.devices import (
+    ConstantStep,
+    ExpStep,
+    LinearStep,
+    OneSided,
+    Pulsed,
+    SoftBoundsReference,
+)
 
-PRESETS: dict[str, Pulsed] = {
+PRESETS: dict[str, Pulsed | OneSided] = {
     # Gokmen and Vlasov, Front. Neurosci. 2016, with the range of 1200 states of AIHWKit's preset
     "GokmenVlasov": ConstantStep(
         dw_min=0.0016, dw_min_dtod=0.3, dw_min_std=0.3, up_down_dtod=0.01, w_max=1.0, w_min=-1.0
@@ -84,5 +91,29 @@ PRESETS: dict[str, Pulsed] = {
         w_max_dtod=0.07,
         w_min_dtod=0.07,
         dw_min_std=0.3,
+    ),
+    # Nandakumar et al., Front. Neurosci. 2020 (phase-change memory, a pair with refresh)
+    "PCM": OneSided(
+        element=ExpStep(
+            dw_min=0.01,
+            w_max=2.0,
+            w_min=0.0,
+            a=-1.0,
+            b=0.0,
+            gamma_up=2.5,
+            gamma_down=2.5,
+            A_up=-27.235,
+            A_down=-2.235,
+            dw_min_dtod=0.2,
+            up_down_dtod=0.05,
+            w_max_dtod=0.1,
+            w_min_dtod=0.0,
+            dw_min_std=0.6,
+            dw_min_std_add=0.042,
+            dw_min_std_slope=0.108,
+        ),
+        reset=0.01,
+        reset_dtod=0.02,
+        reset_std=0.01,
     ),
 }

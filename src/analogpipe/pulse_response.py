@@ -54,6 +54,10 @@ class Response:
         slopes = self.slopes(weight, rows, out)
         return None if slopes is None else mix(slopes)
 
+    def extra_noise(self, weight: Tensor, rows: slice) -> Tensor | None:
+        """What ``noise`` multiplies beside the size of a step, (rows, in), or None for nothing."""
+        return None
+
     def pulse(
         self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
     ) -> None:
@@ -64,6 +68,9 @@ class Response:
         steps = self.steps(weight, slice(None), torch.empty_like(self.base))
         size = torch.where(up, steps[0], steps[1])
         unit = torch.where(up, self.base[0], self.base[1]) if self.additive else size
+        extra = self.extra_noise(weight, slice(None))
+        if extra is not None:
+            unit = unit + extra
         noise = torch.empty_like(weight).normal_(generator=generator)
         size = torch.addcmul(size, noise, unit, value=self.noise)
         if where is not None:
@@ -98,6 +105,17 @@ class Response:
             name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+    def of(self, index: Tensor | slice) -> Self:
+        """Return the elements at flat indices ``index`` (n,) as an array of shape (1, n)."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken: dict[str, Any] = {
+            name: value.flatten(-2)[..., index].unsqueeze(-2)
+            for name, value in values.items()
+            # others are shared by all elements
+            if isinstance(value, Tensor) and value.shape[-2:] == self.low.shape
+        }
+        return replace(self, **taken)
 
 
 def mix(pair: Tensor) -> Tensor:
@@ -155,6 +173,8 @@ class Exponential(Response):
     factor: Tensor
     scale: Tensor
     offset: float
+    noise_add: float = 0.0
+    noise_slope: float = 0.0
 
     def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
         self._exponential(weight, rows, out).neg_().add_(1).clamp_min_(0)
@@ -164,6 +184,11 @@ class Exponential(Response):
         self._exponential(weight, rows, out)
         out.mul_(out < 1)
         return out.mul_(self.base[:, rows]).mul_(self.scale[rows]).mul_(-self.rate)
+
+    def extra_noise(self, weight: Tensor, rows: slice) -> Tensor | None:
+        if self.noise_add == 0 and self.noise_slope == 0:
+            return None
+        return weight.abs().mul_(self.noise_slope).add_(self.noise_add)
 
     def _exponential(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
         z = torch.mul(weight, self.scale[rows]).add_(self.offset)
@@ -245,6 +270,8 @@ def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> 
                 factor=pair(device.A_up, device.A_down),
                 scale=2 * device.a / (high - low),
                 offset=device.b,
+                noise_add=device.dw_min_std_add,
+                noise_slope=device.dw_min_std_slope,
             )
         case PowStep():
             gain = 1 + device.pow_gamma_dtod * normal()

@@ -1,11 +1,21 @@
 """The update by the stochastic pulse trains themselves: the slow reference of ``pulsed``."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from analogpipe.pulse_response import Response
 from analogpipe.signals import Signals, condition
 from analogpipe.tile_config import UpdateConfig
+
+
+class Pulsable(Protocol):
+    """Elements that take pulses: a :class:`analogpipe.pulse_response.Response`, or a pair."""
+
+    def pulse(
+        self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
+    ) -> None:
+        """Apply one pulse in place where ``where`` is true, up where ``up`` is true, else down."""
 
 
 def pulse_trains(
@@ -13,7 +23,7 @@ def pulse_trains(
     x: Tensor,
     e: Tensor,
     lr: float,
-    response: Response,
+    response: Pulsable,
     granularity: float,
     config: UpdateConfig,
     generator: torch.Generator,

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analogpipe.devices import Ideal
+from analogpipe.devices import Ideal, OneSided
+from analogpipe.one_sided import Pair, PairUpdater
 from analogpipe.pulse_response import Response, draw
 from analogpipe.readout import read
 from analogpipe.seeds import generator
@@ -37,7 +38,10 @@ class AnalogTile(nn.Module):
     transfer_buffer: Tensor | None
     transfer_position: Tensor | None
     state: Tensor | None
-    """State of the elements where writing is noisy; ``weight`` is what reads see."""
+    """State of the elements where it is not the weight: where writing is noisy, ``weight`` is what
+    reads see; in a one-sided pair, g+ above g- (2 out, in)."""
+    refresh_waited: Tensor | None
+    """Micro-batches since the last refresh of a one-sided pair, (1,)."""
 
     def __init__(self, weight: Tensor, config: TileConfig, *, seed: int, name: str) -> None:
         super().__init__()
@@ -46,19 +50,14 @@ class AnalogTile(nn.Module):
         self.config = config
         self.address = (seed, name)
         self.response: Response | None = None
+        self._pair: Pair | None = None
         weight = weight.detach().to(torch.float32).clone()
-        if not isinstance(config.device, Ideal):
-            stream = generator(seed, name, "device")
-            self.response = draw(config.device, (weight.shape[0], weight.shape[1]), stream)
-            torch.clamp(weight, self.response.low, self.response.high, out=weight)
         self.register_buffer("weight", weight)
         self.register_buffer("state", None)
+        self.register_buffer("refresh_waited", None)
         self._streams = {stream: generator(seed, name, stream) for stream in STREAMS}
-        self._updater: Updater | None = None
-        if not isinstance(config.device, Ideal) and config.device.write_noise > 0:
-            self.state = weight.clone()
-            noise = torch.empty_like(weight)
-            weight += noise.normal_(0, config.device.write_noise, generator=self._streams["update"])
+        self._updater: Updater | PairUpdater | None = None
+        self._add_elements(weight)
         self._transfer: Transfer | None = None
         self.register_buffer("fast", None)
         self.register_buffer("transfer_buffer", None)
@@ -66,10 +65,31 @@ class AnalogTile(nn.Module):
         if config.transfer is not None:
             self._add_fast_array(config.transfer)
 
+    def _add_elements(self, weight: Tensor) -> None:
+        """Draw the elements and bring ``weight`` into their bounds."""
+        seed, name = self.address
+        device, stream = self.config.device, generator(seed, name, "device")
+        shape = (weight.shape[0], weight.shape[1])
+        if isinstance(device, Ideal):
+            return
+        if isinstance(device, OneSided):
+            self._pair = Pair.draw(device, shape, stream)
+            self.response = self._pair.response
+            self.state = self._pair.state(weight)
+            self.refresh_waited = torch.zeros(1, dtype=torch.int64)
+            torch.sub(*self.state.tensor_split(2), out=weight)
+            return
+        self.response = draw(device, shape, stream)
+        torch.clamp(weight, self.response.low, self.response.high, out=weight)
+        if device.write_noise > 0:
+            self.state = weight.clone()
+            noise = torch.empty_like(weight)
+            weight += noise.normal_(0, device.write_noise, generator=self._streams["update"])
+
     def _add_fast_array(self, transfer: TransferConfig) -> None:
         seed, name = self.address
         device = transfer.device or self.config.device
-        assert not isinstance(device, Ideal)
+        assert not isinstance(device, Ideal | OneSided)
         rows, columns = self.weight.shape
         self.fast_response = draw(device, (rows, columns), generator(seed, name, "fast"))
         self.fast = self.fast_response.symmetric_point().nan_to_num(0.0)
@@ -101,7 +121,7 @@ class AnalogTile(nn.Module):
             return
         self.updater().apply(x, e, lr)
 
-    def updater(self) -> Updater:
+    def updater(self) -> Updater | PairUpdater:
         """Return what applies pulses to this array.
 
         Raises:
@@ -111,6 +131,9 @@ class AnalogTile(nn.Module):
             device = self.config.device
             if self.response is None or isinstance(device, Ideal):
                 raise RuntimeError("an ideal device takes no pulses")
+            if isinstance(device, OneSided):
+                self._updater = self._pair_updater(device)
+                return self._updater
             self._updater = Updater(
                 self.weight if self.state is None else self.state,
                 self.response,
@@ -122,6 +145,17 @@ class AnalogTile(nn.Module):
             )
         return self._updater
 
+    def _pair_updater(self, device: OneSided) -> PairUpdater:
+        state, waited, pair = self.state, self.refresh_waited, self._pair
+        assert state is not None
+        assert waited is not None
+        assert pair is not None
+        config = self.config
+        stream = self._streams["update"]
+        return PairUpdater(
+            self.weight, state, waited, pair, device, config.update, config.refresh, stream
+        )
+
     def _transfer_path(self) -> Transfer:
         if self._transfer is None:
             config, own = self.config.transfer, self.config.device
@@ -132,6 +166,7 @@ class AnalogTile(nn.Module):
             assert position is not None
             device = config.device or own
             slow = self.updater()
+            assert isinstance(slow, Updater)
             self._transfer = Transfer(
                 config,
                 fast,
@@ -176,7 +211,10 @@ class AnalogTile(nn.Module):
             self._streams = {
                 stream: generator(seed, name, stream, device=device) for stream in STREAMS
             }
-            if self.response is not None:
+            if self._pair is not None:
+                self._pair = self._pair.to(device)
+                self.response = self._pair.response
+            elif self.response is not None:
                 self.response = self.response.to(device)
             if self.fast is not None:
                 self.fast_response = self.fast_response.to(device)

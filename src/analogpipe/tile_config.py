@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from analogpipe.devices import Device, Ideal, SoftBounds
+from analogpipe.devices import Device, Ideal, OneSided, SoftBounds
 from analogpipe.files import excerpt
 from analogpipe.presets import PRESETS
 
@@ -82,6 +82,23 @@ class TransferConfig(BaseModel):
     """Read-out of the fast array."""
 
 
+class RefreshConfig(BaseModel):
+    """When and how a pair of one-sided elements is refreshed (AIHWKit: OneSidedUnitCell)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches between refreshes (``refresh_every``, ``units_in_mbatch``)."""
+    upper: Annotated[float, Field(ge=0)] = 0.75
+    """A pair is refreshed where one element is read above ``upper`` times ``w_max`` ..."""
+    lower: Annotated[float, Field(ge=0)] = 0.25
+    """... and the other above ``lower`` times ``w_max`` (``refresh_upper_thres``, ``_lower_``)."""
+    forward: ReadoutConfig = ReadoutConfig()
+    """Read-out of the elements (``refresh_forward``)."""
+    desired_bl: Annotated[int, Field(ge=1)] = 31
+    """Longest pulse train that writes a difference back (``refresh_update``)."""
+
+
 PRESET_READOUT = ReadoutConfig(out_bound=20.0, out_noise=0.1)
 """Read-out of AIHWKit's preset configurations (PresetIOParameters)."""
 
@@ -101,11 +118,22 @@ class TileConfig(BaseModel):
     backward: ReadoutConfig = Field(default_factory=_backward)
     transfer: TransferConfig | None = None
     """Tiki-Taka instead of updates of the weight itself."""
+    refresh: RefreshConfig | None = None
+    """Refresh of one-sided pairs; without it they saturate."""
 
     @model_validator(mode="after")
     def _transfers_pulses(self) -> "TileConfig":
         if self.transfer is not None and isinstance(self.transfer.device or self.device, Ideal):
             raise ValueError("a transfer needs pulsed devices, found ideal")
+        devices = self.device, self.transfer and self.transfer.device
+        if self.transfer is not None and any(isinstance(one, OneSided) for one in devices):
+            raise ValueError("a transfer between one_sided devices is not offered")
+        return self
+
+    @model_validator(mode="after")
+    def _refreshes_pairs(self) -> "TileConfig":
+        if self.refresh is not None and not isinstance(self.device, OneSided):
+            raise ValueError(f"a refresh needs a one_sided device, found {self.device.kind}")
         return self
 
     @classmethod
@@ -126,7 +154,14 @@ class TileConfig(BaseModel):
                 raise TileConfigError(f"preset: no preset {excerpt(name)}; allowed: {allowed}")
             preset = PRESETS[name]
             backward = PRESET_READOUT.model_copy(update={"bound_management": "none"})
-            data = {"device": preset, "forward": PRESET_READOUT, "backward": backward} | data
+            own: dict[str, object] = {
+                "device": preset,
+                "forward": PRESET_READOUT,
+                "backward": backward,
+            }
+            if isinstance(preset, OneSided):
+                own["refresh"] = RefreshConfig(forward=PRESET_READOUT)
+            data = own | data
         try:
             return cls.model_validate(data)
         except ValidationError as error:

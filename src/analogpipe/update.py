@@ -198,7 +198,8 @@ class Updater:
             untouched = torch.mul(half, -2).exp_()
             touched = torch.empty_like(untouched).uniform_(generator=self.generator) > untouched
             before = weight.clone()
-        total, difference = response.mixed_steps(weight, block.rows, block.steps)
+        steps = response.mixed_steps(weight, block.rows, block.steps)
+        total, difference = steps[0], steps[1]
         flow = torch.mul(half, difference, out=block.flow).addcmul_(wanted, total)
         if factor is None:
             weight.add_(flow)
@@ -208,6 +209,9 @@ class Updater:
             variance.addcmul_(variance, factor, value=-1)
             if response.additive:
                 variance.add_(self._additive_variance(block, half, wanted))
+            extra = response.extra_noise(weight, block.rows)
+            if extra is not None:
+                variance.add_(self._extra_variance(extra, steps, half, wanted))
             # rounding can leave it below 0 where one of both steps vanishes
             variance.clamp_min_(0).sqrt_()
             noise = block.noise.draw(self.generator)
@@ -236,6 +240,16 @@ class Updater:
         ).square_()
         mix(squares)
         return squares[0].mul_(half).addcmul_(squares[1], wanted).mul_(2)
+
+    def _extra_variance(self, extra: Tensor, steps: Tensor, half: Tensor, wanted: Tensor) -> Tensor:
+        """The variance of pulse noise beyond its multiple of the steps, in units of ``_variance / 2``.
+
+        With sizes ``u`` and ``extra`` noise ``c``, ``noise^2`` times ``(u + c)^2 - u^2``, summed over
+        pulses: ``c (2 sum N u + c sum N)`` (``steps``: sum and difference of the sizes).
+        """
+        sizes = torch.mul(half, steps[0]).addcmul_(wanted, steps[1])
+        sizes.addcmul_(extra, half).mul_(extra)
+        return sizes.mul_(4 * self.response.noise**2 / self._variance)
 
 
 def rewrite(

@@ -1,7 +1,7 @@
 """Devices, updates and read-out against AIHWKit 1.1.0: distributions, never sequences.
 
 AIHWKit's runs cannot be seeded, so each comparison has a chance to fail by itself: with |z| < 4.5
-for 254 comparisons of means and spreads, 1.7e-3 in all. ``TOLERANCE`` is what the closed form of
+for 276 comparisons of means and spreads, 1.9e-3 in all. ``TOLERANCE`` is what the closed form of
 ``pulsed`` may be off beyond the statistical error. ``test_a_wrong_device_is_noticed`` shows that an
 error of 5 % in mean or spread would be found.
 """
@@ -18,10 +18,11 @@ from analogpipe.tile_config import ReadoutConfig, TileConfig
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear
-from aihwkit.simulator.configs import SingleRPUConfig
+from aihwkit.simulator.configs import SingleRPUConfig, UnitCellRPUConfig
 from aihwkit.simulator.configs import devices as peer_devices
 from aihwkit.simulator.parameters import IOParameters
 from aihwkit.simulator.presets import devices as peer_presets
+from aihwkit.simulator.presets.compounds import PCMPresetUnitCell
 
 pytestmark = pytest.mark.peer
 
@@ -54,11 +55,16 @@ DEVICES: dict[str, dict[str, Any]] = {
     "exponential": {"kind": "exp_step", "dw_min": 0.002},
     "power": {"kind": "pow_step", "dw_min": 0.004, "pow_gamma": 1.5, "pow_up_down": 0.1},
 }
-CASES = list(DEVICES) + list(PRESETS)
+CASES = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "PCM" else name
+    for name in [*DEVICES, *PRESETS]
+]
 KNOWN_DIFFERENCES = (("ReRamES", -0.3), ("ReRamES", 0.3))
 
 
-def _peer_device(name: str) -> Any:
+def _peer_config(name: str) -> Any:
+    if name == "PCM":
+        return UnitCellRPUConfig(device=PCMPresetUnitCell())
     if name in PRESETS:
         device = getattr(peer_presets, f"{name}PresetDevice")()
     else:
@@ -66,7 +72,7 @@ def _peer_device(name: str) -> Any:
         device = getattr(peer_devices, CLASSES[options.pop("kind")])(**options)
     if hasattr(device, "lifetime"):
         device.lifetime = 0.0  # leakage is not modelled here
-    return device
+    return SingleRPUConfig(device=device)
 
 
 def _tile(name: str) -> TileConfig:
@@ -92,30 +98,34 @@ def _signals(granularity: float) -> tuple[Tensor, Tensor, Tensor]:
     return x, -5.9999 * granularity * e, 3.9999 * granularity * e
 
 
-def _peer_changes(name: str, start: float, arrays: int = ARRAYS) -> dict[int, Tensor]:
-    changes: dict[int, list[Tensor]] = {n: [] for n in RECORDED}
+def _peer_changes(
+    name: str, start: float, arrays: int = ARRAYS, recorded: tuple[int, ...] = RECORDED
+) -> dict[int, Tensor]:
+    changes: dict[int, list[Tensor]] = {n: [] for n in recorded}
     x, up, down = _signals(_tile(name).device.granularity)
     for _ in range(arrays):
-        tile = _peer_tile(SingleRPUConfig(device=_peer_device(name)), ROWS, COLUMNS)
+        tile = _peer_tile(_peer_config(name), ROWS, COLUMNS)
         tile.set_weights(torch.full((ROWS, COLUMNS), start))
         begin = tile.get_weights()[0].clone()
         tile.set_learning_rate(1.0)
-        for n in range(1, RECORDED[-1] + 1):
+        for n in range(1, recorded[-1] + 1):
             tile.update(x, up if n % 2 else down)
-            if n in RECORDED:
+            if n in recorded:
                 changes[n].append((tile.get_weights()[0] - begin)[:-1])
     return {n: torch.cat(parts) for n, parts in changes.items()}
 
 
-def _our_changes(config: TileConfig, start: float, arrays: int = ARRAYS) -> dict[int, Tensor]:
-    changes: dict[int, list[Tensor]] = {n: [] for n in RECORDED}
+def _our_changes(
+    config: TileConfig, start: float, arrays: int = ARRAYS, recorded: tuple[int, ...] = RECORDED
+) -> dict[int, Tensor]:
+    changes: dict[int, list[Tensor]] = {n: [] for n in recorded}
     x, up, down = _signals(config.device.granularity)
     for array in range(arrays):
         tile = AnalogTile(torch.full((ROWS, COLUMNS), start), config, seed=array, name="peer")
         begin = tile.weight.clone()
-        for n in range(1, RECORDED[-1] + 1):
+        for n in range(1, recorded[-1] + 1):
             tile.update(x, up if n % 2 else down, 1.0)
-            if n in RECORDED:
+            if n in recorded:
                 changes[n].append((tile.weight - begin)[:-1])
     return {n: torch.cat(parts) for n, parts in changes.items()}
 
@@ -142,6 +152,14 @@ def _pulls(ours: Tensor, peers: Tensor) -> tuple[float, float]:
     return mean, spread
 
 
+def _assert_alike(ours: dict[int, Tensor], peers: dict[int, Tensor]) -> None:
+    for n in ours:
+        mean, spread = _pulls(ours[n], peers[n])
+        note = f"{n} updates: ours {_moments(ours[n])}, AIHWKit {_moments(peers[n])}"
+        assert mean < Z, note
+        assert spread < Z, note
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("start", [-0.3, 0.0, 0.3])
 def test_weight_changes_have_the_same_mean_and_spread(
@@ -150,12 +168,14 @@ def test_weight_changes_have_the_same_mean_and_spread(
     if (name, start) in KNOWN_DIFFERENCES:
         reason = "after 1000 updates it differs from AIHWKit by a few per cent: docs/devices.md"
         request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
-    ours, peers = _our_changes(_tile(name), start), _peer_changes(name, start)
-    for n in RECORDED:
-        mean, spread = _pulls(ours[n], peers[n])
-        note = f"{n} updates: ours {_moments(ours[n])}, AIHWKit {_moments(peers[n])}"
-        assert mean < Z, note
-        assert spread < Z, note
+    _assert_alike(_our_changes(_tile(name), start), _peer_changes(name, start))
+
+
+def test_the_first_changes_of_a_one_sided_pair_are_the_same() -> None:
+    """The first part of the slow case PCM; by then the first pairs have been refreshed."""
+    recorded = (1, 10)
+    ours = _our_changes(_tile("PCM"), 0.0, recorded=recorded)
+    _assert_alike(ours, _peer_changes("PCM", 0.0, recorded=recorded))
 
 
 @pytest.mark.parametrize("change", [{"dw_min": 0.0021}, {"dw_min_std": 0.5}, {"w_max": 0.65}])
