@@ -87,7 +87,7 @@ def test_shipped_profiles_load(profile):
         ("training.epoch", 3),
         ("learning_rates.digital.async", -0.1),
         ("stages", [1, 9]),
-        XX),
+        ("dataset", {"kind": "image_folder", "name": "mine", "validation": 5, "path": "nowhere"}),
     ],
 )
 def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):

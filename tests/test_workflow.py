@@ -66,7 +66,7 @@ def edited_in_place(finished, edited):
 def test_plan_is_the_grid(tmp_path):
     # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
     assert planned(tmp_path, profile="quick") == {
-        "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
+        "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
         "aggregate": 1, "claims": 1, "figure": 5, "all": 1,
         "theory_run": 4, "theory_tables": 1, "theory_figure": 5,
     }  # fmt: skip
@@ -76,14 +76,20 @@ def test_plan_is_the_grid(tmp_path):
     ("target", "jobs"),
     [
         ("calibration", {"calibrate": 1, "calibration": 1}),
-        ("training", {"calibrate": 1, "train": 60, "training": 1}),
-        ("theory", {"theory_run": 4, "theory_tables": 1, "theory_figure": 5, "theory": 1}),
-        ("results/quick/theory/floor.csv", {"theory_run": 1}),
-        ("sweep", {"calibrate": 1, "sweep_run": 84, "sweep": 1}),
-        ("results/quick/runs/digits/resmlp8/digital/sequential/M4/seed7/metrics.csv", {"train": 1}),
+        ("training", {"data": 1, "calibrate": 1, "train": 60, "training": 1}),
+        (
+            "theory",
+            {"data": 1, "theory_run": 4, "theory_tables": 1, "theory_figure": 5, "theory": 1},
+        ),
+        ("results/quick/theory/floor.csv", {"data": 1, "theory_run": 1}),
+        ("sweep", {"data": 1, "calibrate": 1, "sweep_run": 84, "sweep": 1}),
+        (
+            "results/quick/runs/digits/resmlp8/digital/sequential/M4/seed7/metrics.csv",
+            {"data": 1, "train": 1},
+        ),
         (
             "results/quick/runs/digits/resmlp8/linear-tau0.6/async/M2/seed1/run.json",
-            {"calibrate": 1, "train": 1},
+            {"data": 1, "calibrate": 1, "train": 1},
         ),
     ],
 )
@@ -92,12 +98,26 @@ def test_targets_resolve(tmp_path, target, jobs):
 
 
 @pytest.mark.parametrize(
+    ("profile", "devices", "modes", "stages"),
+    [("mnist", 5, 4, 4), ("mnist-cpu", 2, 3, 2), ("cifar10", 2, 3, 4), ("cifar10-cpu", 2, 3, 2)],
+)
+def test_larger_profiles_are_planned(tmp_path, profile, devices, modes, stages):
+    plan = planned(tmp_path, "training", profile=profile)
+    assert plan["train"] == devices * 3 * (modes - 1 + stages)
+    assert (plan["data"], plan["calibrate"]) == (1, devices - 1)
+
+
+@pytest.mark.parametrize(
     ("path", "value", "word"),
     [
         ("modle", 1, "modle"),
         ("learning_rates.digital.async", -1.0, "greater than 0"),
         ("stages", [4], "at most 3"),
-        ("dataset", {"kind": "mnist", "name": "m", "validation": 5, "path": "nowhere"}, "nowhere"),
+        (
+            "dataset",
+            {"kind": "image_folder", "name": "m", "validation": 5, "path": "nowhere"},
+            "nowhere",
+        ),
     ],
 )
 def test_bad_profile_stops_before_anything(edited, tmp_path, path, value, word):

@@ -1,0 +1,31 @@
+"""Device and precision of a run."""
+
+import pytest
+import torch
+from torch import nn
+
+from analogpipe.compute import Autocast, prepare
+from analogpipe.config import Compute, ConfigError
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_a_line():
+    with pytest.raises(ConfigError, match=r"compute\.device: found cuda, allowed: cpu"):
+        prepare(Compute(device="cuda"))
+
+
+def test_precision_of_products_is_that_of_the_last_run():
+    for precision, expected in (("tf32", "high"), ("float32", "highest"), ("bf16", "highest")):
+        assert prepare(Compute(precision=precision)) == torch.device("cpu")
+        assert torch.get_float32_matmul_precision() == expected
+
+
+def test_bfloat16_inside_float32_outside():
+    seen = []
+    module = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    module[1].register_forward_hook(lambda module, args, y: seen.append(y.dtype))
+    x = torch.rand(3, 8)
+    y = Autocast(module)(x)
+    assert (seen, y.dtype) == ([torch.bfloat16], torch.float32)
+    assert torch.allclose(y, module(x), atol=0.02)
+    assert not torch.equal(y, module(x))
