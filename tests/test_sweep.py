@@ -1,4 +1,4 @@
-"""The learning rates of the quick profile are those that its recorded sweep picks."""
+"""The learning rates of a profile are those that its recorded sweep picks."""
 
 from pathlib import Path
 
@@ -11,9 +11,13 @@ from analogpipe.sweep import COLUMNS, best, collect
 ROOT = Path(__file__).parents[1]
 
 
-def test_profile_has_what_the_recorded_sweep_picks():
-    profile = load_profile(ROOT / "config" / "quick.yaml")
-    sweep = pd.read_csv(ROOT / "results" / "reference" / "quick" / "sweep.csv")
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [("quick", "quick"), ("mnist-cpu", "mnist-cpu"), ("cifar10-cpu", "cifar10-jpeg-cpu")],
+)
+def test_profile_has_what_the_recorded_sweep_picks(name, record):
+    profile = load_profile(ROOT / "config" / f"{name}.yaml")
+    sweep = pd.read_csv(ROOT / "results" / "reference" / record / "sweep.csv")
     assert set(sweep["rate"]) == {rate for rates in profile.sweep.rates.values() for rate in rates}
     assert set(sweep["seed"]) == set(profile.sweep.seeds)
     assert set(sweep["stages"]) == {profile.sweep.stages}

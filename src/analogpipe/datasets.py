@@ -81,6 +81,8 @@ def _torchvision(kind: Callable[..., Any], config: Dataset, download: bool) -> A
             if download:
                 reason = str(error).splitlines()[0].rstrip(":")
                 fault += f", and it could not be downloaded: {reason}"
+            else:
+                fault += "; `snakemake --config profile=NAME -- data` downloads it"
             raise ConfigError(f"dataset.path: {config.path} {fault}") from None
         except OSError as error:
             raise ConfigError(
