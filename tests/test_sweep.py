@@ -13,7 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
     ("name", "record"),
-    [("quick", "quick"), ("mnist-cpu", "mnist-cpu"), ("cifar10-cpu", "cifar10-jpeg-cpu")],
+    [
+        ("quick", "quick"),
+        ("mnist-cpu", "mnist-cpu"),
+        ("cifar10-cpu", "cifar10-jpeg-cpu"),
+        ("cifar10-jpeg-cpu", "cifar10-jpeg-cpu"),
+    ],
 )
 def test_profile_has_what_the_recorded_sweep_picks(name, record):
     profile = load_profile(ROOT / "config" / f"{name}.yaml")
