@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[1]
         ("quick", "quick"),
         ("mnist-cpu", "mnist-cpu"),
         ("cifar10-cpu", "cifar10-jpeg-cpu"),
-        ("cifar10-jpeg-cpu", "cifar10-jpeg-cpu"),
     ],
 )
 def test_profile_has_what_the_recorded_sweep_picks(name, record):
