@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analogpipe import figures
 from analogpipe.config import load_profile
 from analogpipe.execution import execute
 from analogpipe.files import FileError
@@ -97,3 +98,19 @@ def test_write_table(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), frame)
     assert "0.3333" in (tmp_path / "t.md").read_text()
     assert r"\toprule" in (tmp_path / "t.tex").read_text()
+
+
+def test_speedup_is_drawn_where_a_device_never_reaches_the_target(tmp_path):
+    head = {"mode": "sequential", "seed": 0, "target": 0.9}
+    targets = pd.DataFrame(
+        [
+            {**head, "device": device, "stages": stages, "samples": cycles, "cycles": cycles}
+            for device, cycles in (("digital", 100.0), ("analog", np.nan))
+            for stages in (2, 8)
+        ]
+    )
+    table1 = pd.DataFrame({"mode": "sequential", "stages": [2, 8], "cycles": [10, 40]})
+    figure = figures.speedup({"targets": targets, "table1": table1})
+    figure.savefig(tmp_path / "fig5.png")
+    texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert [("not reached" in text) for text in texts] == [False, True]

@@ -224,6 +224,9 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
             sns.despine(ax=axes)
         row[1].set_xscale("log")
+        row[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        row[1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        row[1].xaxis.set_minor_formatter(NullFormatter())
         row[0].set(ylabel="test accuracy")
         _name(row[1], name)
     _legend(panels[0, 0])
@@ -274,10 +277,14 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
             ideal = start * np.array([table1.loc[(mode, m), "cycles"] for m in stages]) / least
             axes.plot(stages, ideal, color=style["colour"], linewidth=0.7, linestyle=":")
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if here["cycles"].notna().any():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, "not reached", ha="center", transform=axes.transAxes)
         axes.set_xticks(sorted(here["stages"].unique()), sorted(here["stages"].unique()))
         axes.set(ylabel=f"cycles to {here['target'].iloc[0]:.0%}")
         _name(axes, name)
