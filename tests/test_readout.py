@@ -9,7 +9,7 @@ QUIET = ReadoutConfig(out_noise=0)
 
 
 def _read(x: torch.Tensor, weight: torch.Tensor, config: ReadoutConfig) -> torch.Tensor:
-    return read(x, lambda q: q @ weight.t(), config, generator(0, "read"))
+    return read(x, weight.t(), config, generator(0, "read"))
 
 
 def test_perfect_reads_the_product() -> None:

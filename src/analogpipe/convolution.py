@@ -16,17 +16,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
 from analogpipe.analog_layer import AnalogLayer, Bias, initial, with_one
 from analogpipe.noise import normal
 from analogpipe.scratch import scratch
 from analogpipe.tile import AnalogTile
 from analogpipe.tile_config import TileConfig
+from analogpipe.windows import Pair, Windows, pair
 
 _TINY = 1e-30
-
-Pair = int | tuple[int, int]
 
 
 class AnalogConv2d(AnalogLayer):
@@ -65,8 +63,9 @@ class AnalogConv2d(AnalogLayer):
                 f"{groups} groups"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
-        self.padding = _pair(padding)
+        self.kernel_size, self.stride = pair(kernel_size), pair(stride)
+        self.padding = pair(padding)
+        self.windows = Windows(self.kernel_size, self.stride, self.padding)
         columns = in_channels // groups * self.kernel_size[0] * self.kernel_size[1]
         weight, values = initial(out_channels, columns, bias=bias, seed=seed, name=name)
         self.tile = AnalogTile(weight, tile, seed=seed, name=name)
@@ -91,20 +90,18 @@ class AnalogConv2d(AnalogLayer):
         return self.tile.weight[:, -1].view(-1, 1, 1)
 
     def _largest_input(self, sizes: Tensor) -> Tensor:
-        """As :meth:`largest_under`, with the input of an analog bias."""
-        top = self.largest_under(sizes)
-        return top.clamp_min_(1.0) if self.analog_bias else top
+        """Largest of ``sizes`` (b, in, h, w) under the kernel, with the input of an analog bias."""
+        top = self.windows.largest(self._largest_channel(sizes))
+        return top.clamp_min(1.0) if self.analog_bias else top
+
+    def _largest_channel(self, sizes: Tensor) -> Tensor:
+        """Largest of ``sizes`` (b, in, h, w) over the channels of a group, (b, groups, h, w)."""
+        return self._by_group(sizes).amax(2)
 
     def _array_gradient(self, e: Tensor, x: Tensor) -> Tensor:
         """Return the exact gradient for the array, ``(out, columns)``."""
         grad = self.gradients(e, x, wrt_input=False)
         return torch.cat([grad, e.sum((0, 2, 3)).unsqueeze(1)], 1) if self.analog_bias else grad
-
-    def largest_under(self, sizes: Tensor) -> Tensor:
-        """Largest of ``sizes`` (b, in, h, w) under the kernel at each position, (b, groups, h', w')."""
-        b, _, h, w = sizes.shape
-        top = sizes.view(b, self.groups, -1, h, w).amax(2)
-        return F.max_pool2d(top, self.kernel_size, self.stride, self.padding)
 
     def gradients(self, e: Tensor, x: Tensor, *, wrt_input: bool) -> Tensor:
         """Return the exact gradient with respect to the input or (flat) to the kernel."""
@@ -196,9 +193,9 @@ class AnalogConv2d(AnalogLayer):
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
-            sizes = torch.abs(x, out=scratch("read", x.shape, x))
+            sizes = self._largest_channel(torch.abs(x, out=scratch("read", x.shape, x)))
             least = 1.0 if self.analog_bias else _TINY
-            local = self.largest_under(sizes).clamp_min_(least)
+            local = self.windows.largest(sizes).clamp_min(least)
             image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(least)
         else:
             image = x.new_ones((x.shape[0], 1, 1, 1))
@@ -228,7 +225,7 @@ class AnalogConv2d(AnalogLayer):
         if bound > 0 and (config.noise_management == "none" or config.inp_bound < 1):
             q.clamp_(-bound, bound)
         if config.inp_noise > 0:
-            q.add_(normal(q, stream), alpha=config.inp_noise / level)
+            q.add_(normal(q.shape, q, stream), alpha=config.inp_noise / level)
         y = self.convolve(q)
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, bound, stream) * self._bias_column())
@@ -237,7 +234,7 @@ class AnalogConv2d(AnalogLayer):
         scale = (local * step).unsqueeze(2)
         grouped.mul_(unit.unsqueeze(1) / scale)
         if config.out_noise > 0:
-            y.add_(normal(y, stream), alpha=config.out_noise / step)
+            y.add_(normal(y.shape, y, stream), alpha=config.out_noise / step)
         if config.out_res > 0:
             y.round_()
         saturated = None
@@ -285,22 +282,14 @@ class AnalogConv2d(AnalogLayer):
             q.clamp_(-bound, bound)
         stream = self.tile.backward_stream()
         if config.inp_noise > 0:
-            q.add_(normal(q, stream), alpha=config.inp_noise / (level or 1.0))
+            q.add_(normal(q.shape, q, stream), alpha=config.inp_noise / (level or 1.0))
         grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)
         step = 2 * config.out_bound * config.out_res
         variance = config.out_noise**2 + step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself
-            ones = e.new_ones((self.groups, 1, *self.kernel_size))
-            total = conv2d_input(  # type: ignore[no-untyped-call]
-                [x.shape[0], self.groups, *x.shape[2:]],
-                ones,
-                scale.squeeze(2).square(),
-                self.stride,
-                self.padding,
-                groups=self.groups,
-            )
-            noise = normal(grad, stream).view(x.shape[0], self.groups, -1, *x.shape[2:])
+            total = self.windows.spread(scale.squeeze(2).square(), x.shape)
+            noise = normal(grad.shape, grad, stream).view(x.shape[0], self.groups, -1, *x.shape[2:])
             deviation = total.mul_(variance).sqrt_().unsqueeze(2)
             grad.view(noise.shape).addcmul_(noise, deviation)
         return grad
@@ -327,7 +316,3 @@ class _Conv(torch.autograd.Function):
         grad_x = layer.read_backward(e, x) if ctx.needs_input_grad[0] else None
         grad_bias = e.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
         return grad_x, grad_bias, None, None
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

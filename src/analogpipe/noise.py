@@ -1,5 +1,7 @@
 """Random numbers of the hot paths, cheaper than ``normal_``."""
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ UNIT = 12**0.5 / 2**16
 """Scale that gives the numbers of :class:`Uniform16` unit variance."""
 
 _FULL = -(2**63)
-_TABLE_FROM = 8192
+_TABLE_FROM = 4096
 _tables: dict[torch.device, Tensor] = {}
 
 
@@ -21,8 +23,8 @@ class Uniform16:
     """
 
     def __init__(self, like: Tensor) -> None:
-        self._words, bits = _space(like)
-        self._bits = bits.view(like.shape)
+        self._words = scratch("bits", ((like.numel() + 3) // 4,), like, torch.int64)
+        self._bits = self._words.view(torch.int16)[: like.numel()].view(like.shape)
         self._out = scratch("uniform16", like.shape, like)
 
     def draw(self, generator: torch.Generator) -> Tensor:
@@ -31,32 +33,37 @@ class Uniform16:
         return self._out.copy_(self._bits)
 
 
-def normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return standard normal numbers in the shape of ``like`` (it may be scratch memory).
+def normal(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return standard normal numbers (it may be scratch memory), on the device of ``like``.
 
-    Large tensors take them from a table of 65,536 quantiles by a 16-bit draw (range +-4.3).
+    Large tensors take them two by two from a table of 65,536 pairs, by a 16-bit draw (range +-4.3).
     """
-    if like.numel() < _TABLE_FROM or like.is_cuda:
-        return torch.empty_like(like).normal_(generator=generator)
-    out = scratch("normal", like.shape, like)
-    words, bits = _space(like)
+    size = prod(shape)
+    if size < _TABLE_FROM or like.is_cuda:
+        return torch.empty(shape, device=like.device).normal_(generator=generator)
+    pairs = (size + 1) // 2
+    words = scratch("bits", ((pairs + 3) // 4,), like, torch.int64)
     words.random_(_FULL, None, generator=generator)
-    index = scratch("index", (like.numel(),), like, torch.int32)
-    index.copy_(bits).add_(2**15)
-    torch.index_select(_table(like.device), 0, index, out=out.view(-1))
-    return out
-
-
-def _space(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return 64-bit words for the numbers of ``like``, and their first 16-bit parts."""
-    words = scratch("bits", ((like.numel() + 3) // 4,), like, torch.int64)
-    return words, words.view(torch.int16)[: like.numel()]
+    index = scratch("index", (pairs,), like, torch.int32)
+    index.copy_(words.view(torch.uint16)[:pairs])
+    found = scratch("normal", (pairs,), like, torch.complex64)
+    torch.index_select(_table(like.device), 0, index, out=found)
+    return torch.view_as_real(found).view(-1)[:size].view(shape)
 
 
 def _table(device: torch.device) -> Tensor:
-    """Quantiles in the middle of 65,536 equal cells, scaled to unit variance."""
+    """Pairs of normal numbers, as complex ones.
+
+    Both parts run over the quantiles in the middle of 65,536 equal cells, scaled to unit variance,
+    the second in the order of reversed bits. Like this the pairs cover the plane evenly (a
+    Hammersley set): any two intervals of probabilities ``p`` and ``q`` hold ``65,536 p q`` pairs, give
+    or take a few.
+    """
     if device not in _tables:
         cells = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
         quantiles = torch.special.ndtri(cells)
-        _tables[device] = (quantiles / quantiles.std(correction=0)).float().to(device)
+        quantiles = (quantiles / quantiles.std(correction=0)).float()
+        bits = torch.arange(2**16).view([2] * 16)
+        reversed_bits = bits.permute(*reversed(range(16))).reshape(-1)
+        _tables[device] = torch.complex(quantiles, quantiles[reversed_bits]).to(device)
     return _tables[device]

@@ -126,7 +126,7 @@ class PairUpdater:
         if config is None:
             return
         ones = torch.eye(self._state.shape[1], device=self._state.device)
-        found = read(ones, lambda q: q @ self._state.t(), config.forward, self.generator).t()
+        found = read(ones, self._state.t(), config.forward, self.generator).t()
         plus, minus = found.tensor_split(2)
         high, low = torch.maximum(plus, minus), torch.minimum(plus, minus)
         top = device.element.w_max

@@ -98,15 +98,11 @@ class AnalogTile(nn.Module):
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
-        weight = self.weight
-        return read(
-            x, lambda q: torch.mm(q, weight.t()), self.config.forward, self.forward_stream()
-        )
+        return read(x, self.weight.t(), self.config.forward, self.forward_stream())
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
-        weight = self.weight
-        return read(e, lambda q: torch.mm(q, weight), self.config.backward, self.backward_stream())
+        return read(e, self.weight, self.config.backward, self.backward_stream())
 
     @torch.no_grad()
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:

@@ -65,7 +65,7 @@ class Transfer:
         one_hot = torch.zeros(1, self.fast.shape[1], device=self.fast.device)
         one_hot[0, column] = 1.0
         state = self.fast - self.reference
-        found = read(one_hot, lambda q: q @ state.t(), self.config.forward, generator)
+        found = read(one_hot, state.t(), self.config.forward, generator)
         rate = self.config.transfer_lr * lr
         if self.config.kind == "ttv1":
             self.slow.apply(one_hot, -found, rate)
