@@ -35,7 +35,7 @@ def main() -> None:
         plain = {key: 0.0 for key in (*SPREADS, *SHAPES) if hasattr(device, key)}
         response = draw(device.model_copy(update=plain), (1, 101), generator(0, name))
         weight = torch.linspace(device.w_min, device.w_max, 101).view(1, -1)
-        steps = response.steps(weight, slice(None), torch.empty(2, 1, 101)) / device.dw_min
+        steps = response.steps(weight, torch.empty(2, 1, 101)) / device.dw_min
         axis.plot(weight[0], steps[0, 0], label="up")
         axis.plot(weight[0], -steps[1, 0], label="down")
         axis.axhline(0, color="grey", linewidth=0.5)

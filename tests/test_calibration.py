@@ -75,7 +75,7 @@ def test_every_device_type_is_found_again(device: Pulsed) -> None:
         plain = one.model_copy(update=typical)
         response = draw(plain, (1, 7), generator(0, "typical"))
         weight = torch.linspace(-0.4, 0.4, 7).view(1, 7)
-        shapes.append(response.steps(weight, slice(None), torch.empty(2, 1, 7)))
+        shapes.append(response.steps(weight, torch.empty(2, 1, 7)))
     torch.testing.assert_close(shapes[1], shapes[0], rtol=0.15, atol=0.0004)
 
 

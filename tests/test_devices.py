@@ -72,7 +72,7 @@ def test_elements_spread_as_stated() -> None:
 def test_the_symmetric_point_is_where_pulses_cancel() -> None:
     elements = draw(SoftBounds(up_down=0.1), (5, 7), generator(0, "point"))
     point = elements.symmetric_point()
-    up, down = elements.steps(point, slice(None), torch.empty(2, 5, 7))
+    up, down = elements.steps(point, torch.empty(2, 5, 7))
     torch.testing.assert_close(up, down)
 
 

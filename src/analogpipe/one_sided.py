@@ -88,8 +88,8 @@ class PairUpdater:
         lengths = condition(x, e, lr, self.granularity, self.config, signals)
         half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
         wanted = torch.mm(signals.e.t(), signals.x)
-        chance = chances(signals, lengths)
-        self.apply_products(half, wanted, chance[x.shape[1] :] * 2, chance[: x.shape[1]])
+        of_columns, of_rows = chances(signals, lengths)
+        self.apply_products(half, wanted, of_rows, of_columns)
 
     def apply_products(
         self, sizes: Tensor, signed: Tensor, of_rows: Tensor, of_columns: Tensor
@@ -98,7 +98,7 @@ class PairUpdater:
         pulses = torch.cat([sizes + signed, sizes - signed]).clamp_(min=0)
         if self.config.rule == "mean":
             room = torch.empty_like(self._pair.response.base)
-            steps = self._pair.response.steps(self._state, slice(None), room)
+            steps = self._pair.response.steps(self._state, room)
             self._state.addcmul_(pulses, steps[0])
             self._clamp()
         else:

@@ -4,6 +4,7 @@ Up (index 0) and down (index 1) are stacked, so that one operation serves both. 
 a whole micro-batch needs is their sum (index 0) and difference, up minus down (index 1).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -34,28 +35,28 @@ class Response:
     """Standard deviation of a pulse relative to its size (or to ``base``, if ``additive``)."""
     additive: bool = False
 
-    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        """Sizes of an up and a down pulse at ``weight`` (of the given rows), (2, rows, in).
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        """Sizes of an up and a down pulse at ``weight`` (out, in), (2, out, in).
 
         ``out`` may be used for the result.
         """
         raise NotImplementedError
 
-    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor | None:
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor | None:
         """Derivatives of :meth:`steps` by the weight, or None where they are 0."""
         raise NotImplementedError
 
-    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        """Sum and difference of :meth:`steps`, (2, rows, in)."""
-        return mix(self.steps(weight, rows, out))
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        """Sum and difference of :meth:`steps`, (2, out, in); always in ``out``."""
+        return mix(self.steps(weight, out))
 
-    def mixed_slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor | None:
+    def mixed_slopes(self, weight: Tensor, out: Tensor) -> Tensor | None:
         """Sum and difference of :meth:`slopes`, or None where they are 0."""
-        slopes = self.slopes(weight, rows, out)
+        slopes = self.slopes(weight, out)
         return None if slopes is None else mix(slopes)
 
-    def extra_noise(self, weight: Tensor, rows: slice) -> Tensor | None:
-        """What ``noise`` multiplies beside the size of a step, (rows, in), or None for nothing."""
+    def extra_noise(self, weight: Tensor) -> Tensor | None:
+        """What ``noise`` multiplies beside the size of a step, (out, in), or None for nothing."""
         return None
 
     def pulse(
@@ -65,10 +66,10 @@ class Response:
 
         Up where ``up`` (boolean, broadcast) is true, else down.
         """
-        steps = self.steps(weight, slice(None), torch.empty_like(self.base))
+        steps = self.steps(weight, torch.empty_like(self.base))
         size = torch.where(up, steps[0], steps[1])
         unit = torch.where(up, self.base[0], self.base[1]) if self.additive else size
-        extra = self.extra_noise(weight, slice(None))
+        extra = self.extra_noise(weight)
         if extra is not None:
             unit = unit + extra
         noise = torch.empty_like(weight).normal_(generator=generator)
@@ -87,7 +88,7 @@ class Response:
         room = torch.empty_like(self.base)
 
         def excess(weight: Tensor) -> Tensor:
-            steps = self.steps(weight, slice(None), room)
+            steps = self.steps(weight, room)
             return steps[0] - steps[1]
 
         inside = (excess(low) > 0) & (excess(high) < 0)
@@ -108,9 +109,16 @@ class Response:
 
     def of(self, index: Tensor | slice) -> Self:
         """Return the elements at flat indices ``index`` (n,) as an array of shape (1, n)."""
+        return self._taken(lambda values: values.flatten(-2)[..., index].unsqueeze(-2))
+
+    def rows(self, rows: slice) -> Self:
+        """Return some rows of the array, as views."""
+        return self._taken(lambda values: values[..., rows, :])
+
+    def _taken(self, choose: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         taken: dict[str, Any] = {
-            name: value.flatten(-2)[..., index].unsqueeze(-2)
+            name: choose(value)
             for name, value in values.items()
             # others are shared by all elements
             if isinstance(value, Tensor) and value.shape[-2:] == self.low.shape
@@ -129,14 +137,14 @@ def mix(pair: Tensor) -> Tensor:
 class Constant(Response):
     """Steps of the same size everywhere."""
 
-    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        return self.base[:, rows]
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self.base
 
-    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> None:
+    def slopes(self, weight: Tensor, out: Tensor) -> None:
         return None
 
-    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        return mix(out.copy_(self.base[:, rows]))
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return mix(out.copy_(self.base))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,18 +159,18 @@ class Affine(Response):
         """Sums and differences of offsets and slopes; made only for arrays that are updated."""
         return mix(self.offset.clone()), mix(self.slope.clone())
 
-    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        return torch.addcmul(self.offset[:, rows], self.slope[:, rows], weight, out=out)
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, self.slope, weight, out=out)
 
-    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        return self.slope[:, rows]
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self.slope
 
-    def mixed_steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
         offset, slope = self._mixed
-        return torch.addcmul(offset[:, rows], slope[:, rows], weight, out=out)
+        return torch.addcmul(offset, slope, weight, out=out)
 
-    def mixed_slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        return self._mixed[1][:, rows]
+    def mixed_slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self._mixed[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,22 +184,22 @@ class Exponential(Response):
     noise_add: float = 0.0
     noise_slope: float = 0.0
 
-    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        self._exponential(weight, rows, out).neg_().add_(1).clamp_min_(0)
-        return out.mul_(self.base[:, rows])
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._exponential(weight, out).neg_().add_(1).clamp_min_(0)
+        return out.mul_(self.base)
 
-    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        self._exponential(weight, rows, out)
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._exponential(weight, out)
         out.mul_(out < 1)
-        return out.mul_(self.base[:, rows]).mul_(self.scale[rows]).mul_(-self.rate)
+        return out.mul_(self.base).mul_(self.scale).mul_(-self.rate)
 
-    def extra_noise(self, weight: Tensor, rows: slice) -> Tensor | None:
+    def extra_noise(self, weight: Tensor) -> Tensor | None:
         if self.noise_add == 0 and self.noise_slope == 0:
             return None
         return weight.abs().mul_(self.noise_slope).add_(self.noise_add)
 
-    def _exponential(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        z = torch.mul(weight, self.scale[rows]).add_(self.offset)
+    def _exponential(self, weight: Tensor, out: Tensor) -> Tensor:
+        z = torch.mul(weight, self.scale).add_(self.offset)
         return torch.mul(z, self.rate, out=out).exp_().mul_(self.factor)
 
 
@@ -201,21 +209,20 @@ class Power(Response):
 
     gamma: Tensor
 
-    def steps(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        self._distance(weight, rows, out).pow_(self.gamma[:, rows])
-        return out.mul_(self.base[:, rows])
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._distance(weight, out).pow_(self.gamma)
+        return out.mul_(self.base)
 
-    def slopes(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        gamma = self.gamma[:, rows]
-        self._distance(weight, rows, out).clamp_min_(1e-4).pow_(gamma - 1).mul_(gamma)
-        out.mul_(self.base[:, rows]).div_(self.high[rows] - self.low[rows])
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._distance(weight, out).clamp_min_(1e-4).pow_(self.gamma - 1).mul_(self.gamma)
+        out.mul_(self.base).div_(self.high - self.low)
         out[0].neg_()
         return out
 
-    def _distance(self, weight: Tensor, rows: slice, out: Tensor) -> Tensor:
-        torch.sub(self.high[rows], weight, out=out[0])
-        torch.sub(weight, self.low[rows], out=out[1])
-        return out.div_(self.high[rows] - self.low[rows]).clamp_(0, 1)
+    def _distance(self, weight: Tensor, out: Tensor) -> Tensor:
+        torch.sub(self.high, weight, out=out[0])
+        torch.sub(weight, self.low, out=out[1])
+        return out.div_(self.high - self.low).clamp_(0, 1)
 
 
 def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> Response:

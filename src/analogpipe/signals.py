@@ -74,12 +74,15 @@ def condition(
     return lengths
 
 
-def chances(signals: Signals, lengths: Tensor) -> Tensor:
-    """Return factors (in + out,) such that ``2 chance[j] chance[in + k]`` estimates the mean
-    probability that a slot pulses element (k, j), weighted by pulses.
+def chances(signals: Signals, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return factors of the columns (in,) and of the rows (out,) whose products estimate the mean
+    probability that a slot pulses an element, weighted by pulses.
 
     Exact for one sample; for more, exact where the signals' sizes are independent of each other.
     """
-    torch.mul(signals.sizes, signals.sizes, out=signals.squares)
-    total = signals.sizes.sum(0).add_(_TINY)
-    return torch.mv(signals.squares.t(), lengths.rsqrt_()).div_(total)
+    squares = torch.mul(signals.sizes, signals.sizes, out=signals.squares).t()
+    total = signals.sizes.sum(0).clamp_min_(_TINY)
+    # the sizes are those of half the pulses: each factor gets the root of 2
+    chance = torch.addmv(total, squares, lengths.rsqrt_(), beta=0, alpha=2**0.5).div_(total)
+    columns, rows = torch.split(chance, [signals.x.shape[1], signals.e.shape[1]])
+    return columns, rows

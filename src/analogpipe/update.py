@@ -9,6 +9,7 @@ Elements are treated as independent. (Those that share a row or a column are not
 rule ``pulse_train`` keeps that correlation.)
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +22,9 @@ from analogpipe.scratch import scratch
 from analogpipe.signals import Signals, chances, condition
 from analogpipe.tile_config import UpdateConfig
 
-BLOCK = 2**17
-"""Elements handled at a time, per thread: bounds the work space at 6 MiB a thread."""
+BLOCK = 2**18
+"""Elements handled at a time, per thread: bounds the work space at 12 MiB a thread. Smaller blocks
+would stay in a core's cache, but save no time: so many small operations cost more to start."""
 
 
 def ideal(weight: Tensor, x: Tensor, e: Tensor, lr: float) -> None:
@@ -32,20 +34,22 @@ def ideal(weight: Tensor, x: Tensor, e: Tensor, lr: float) -> None:
 
 @dataclass(frozen=True)
 class _Block:
-    """Views of some rows of an array, and of the work space (overwritten by the next block)."""
+    """Some rows of an array, and views of the work space (overwritten by the next block)."""
 
     rows: slice
     weight: Tensor
-    low: Tensor
-    high: Tensor
+    response: Response
     half: Tensor
     """Half the expected pulses, ``(N+ + N-) / 2``."""
     wanted: Tensor
     """Half their difference, ``(N+ - N-) / 2``."""
     steps: Tensor
+    """Of an up and a down pulse: their sum ``total`` and their ``difference``."""
+    total: Tensor
+    difference: Tensor
     flow: Tensor
     variance: Tensor
-    factor: Tensor
+    chance: Tensor
     noise: Uniform16
     visible: Tensor | None
 
@@ -72,13 +76,13 @@ class Updater:
         self.granularity = granularity
         self.config = config
         self.generator = generator
-        self._noisy = config.rule == "pulsed"
         self._weight = weight
         self._visible = visible
         self._write_noise = write_noise
         multiplicative = 0.0 if response.additive else response.noise**2
         self._variance = 1 + multiplicative
         self._one, self._six = weight.new_tensor(1.0), weight.new_tensor(6.0)
+        self._minus_six = -self._six
         self._outputs, inputs = weight.shape
         self._spaces: dict[int, tuple[Signals, list[tuple[Tensor, Tensor]]]] = {}
         at_once = max(1, BLOCK * torch.get_num_threads() // inputs)
@@ -93,32 +97,28 @@ class Updater:
         def space(name: str) -> Tensor:
             return scratch(name, part.shape, weight)
 
+        steps = scratch("steps", (2, *part.shape), weight)
         return _Block(
             rows=rows,
             weight=part,
-            low=self.response.low[rows],
-            high=self.response.high[rows],
+            response=self.response.rows(rows),
             half=space("half"),
             wanted=space("wanted"),
-            steps=scratch("steps", (2, *part.shape), weight),
+            steps=steps,
+            total=steps[0],
+            difference=steps[1],
             flow=space("flow"),
             variance=space("variance"),
-            factor=space("factor"),
+            chance=space("chance"),
             noise=Uniform16(part),
             visible=None if self._visible is None else self._visible[rows],
         )
 
     def with_config(self, config: UpdateConfig) -> "Updater":
         """Return an updater of the same array by another configuration."""
-        return Updater(
-            self._weight,
-            self.response,
-            self.granularity,
-            config,
-            self.generator,
-            self._visible,
-            self._write_noise,
-        )
+        other = copy(self)
+        other.config = config
+        return other
 
     def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the update of one micro-batch: x (b, in), e (b, out)."""
@@ -127,14 +127,14 @@ class Updater:
             return
         signals, of_blocks = self._space(x)
         lengths = condition(x, e, lr, self.granularity, self.config, signals)
-        if self._noisy:
-            chance = chances(signals, lengths)
-            of_columns, of_rows = chance[: x.shape[1]], chance[x.shape[1] :].mul_(2)
+        noisy = self.config.rule == "pulsed"
+        if noisy:
+            of_columns, of_rows = chances(signals, lengths)
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
             half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
             wanted = torch.mm(e_signed, signals.x, out=block.wanted)
-            factor = self._factor(block, of_rows, of_columns) if self._noisy else None
-            self.move(block, half, wanted, factor)
+            chance = self._chance(block, of_rows, of_columns) if noisy else None
+            self._move(block, half, wanted, chance)
 
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
         weight, visible, generator = self._weight, self._visible, self.generator
@@ -153,17 +153,14 @@ class Updater:
         ``sizes`` and ``signed`` (out, in): half the pulses and half the wanted change, in pulses;
         the mean probability of a slot is ``of_rows[k] of_columns[j]``.
         """
+        noisy = self.config.rule == "pulsed"
         for block in self._blocks:
-            factor = self._factor(block, of_rows, of_columns) if self._noisy else None
-            self.move(block, sizes[block.rows], signed[block.rows], factor)
+            chance = self._chance(block, of_rows, of_columns) if noisy else None
+            self._move(block, sizes[block.rows], signed[block.rows], chance)
 
-    def _factor(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-        """Return ``v`` such that the effect of a pulse has a variance of ``self._variance (1 - v)``
-        times its squared size.
-
-        The count of Bernoulli slots has variance ``N (1 - p)``; a pulse adds its noise.
-        """
-        return torch.outer(of_rows[block.rows] / self._variance, of_columns, out=block.factor)
+    def _chance(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
+        """Return the mean probability of a slot for each element."""
+        return torch.outer(of_rows[block.rows], of_columns, out=block.chance)
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
@@ -175,7 +172,7 @@ class Updater:
             self._spaces[samples] = signals, [(e_sizes[r], e_signed[r]) for r in rows]
         return self._spaces[samples]
 
-    def move(self, block: _Block, half: Tensor, wanted: Tensor, factor: Tensor | None) -> None:
+    def _move(self, block: _Block, half: Tensor, wanted: Tensor, chance: Tensor | None) -> None:
         """Apply expected pulses to the rows of ``block``: ``N+- = half +- wanted``.
 
         With ``f(w) = N+ up(w) - N- down(w)`` the flow ``dw/dt = f`` over unit time ends at
@@ -189,44 +186,45 @@ class Updater:
         the sum of squares ``N+ up^2 + N- down^2 = (p (half p + wanted q) + q f) / 2``: fewer passes
         over the elements than with up and down apart.
 
-        ``factor`` is what :meth:`_factor` returns; None for no noise: then the step is the
-        first-order mean, ``w + f(w)``.
+        The count of Bernoulli slots has variance ``N (1 - chance)``; a pulse adds its noise. None
+        for no noise: then the step is the first-order mean, ``w + f(w)``.
         """
-        response, weight = self.response, block.weight
+        response, weight = block.response, block.weight
         before, touched = None, None
-        if block.visible is not None and factor is not None:
+        if block.visible is not None and chance is not None:
             untouched = torch.mul(half, -2).exp_()
             touched = torch.empty_like(untouched).uniform_(generator=self.generator) > untouched
             before = weight.clone()
-        steps = response.mixed_steps(weight, block.rows, block.steps)
-        total, difference = steps[0], steps[1]
+        response.mixed_steps(weight, block.steps)
+        total, difference = block.total, block.difference
         flow = torch.mul(half, difference, out=block.flow).addcmul_(wanted, total)
-        if factor is None:
+        if chance is None:
             weight.add_(flow)
         else:
             variance = torch.mul(half, total, out=block.variance).addcmul_(wanted, difference)
             variance.mul_(total).addcmul_(difference, flow)
-            variance.addcmul_(variance, factor, value=-1)
+            variance.addcmul_(variance, chance, value=-1 / self._variance)
+            extra = response.extra_noise(weight)
+            if extra is not None:
+                variance.add_(self._extra_variance(block, extra, half, wanted))
             if response.additive:
                 variance.add_(self._additive_variance(block, half, wanted))
-            extra = response.extra_noise(weight, block.rows)
-            if extra is not None:
-                variance.add_(self._extra_variance(extra, steps, half, wanted))
             # rounding can leave it below 0 where one of both steps vanishes
-            variance.clamp_min_(0).sqrt_()
+            variance.relu_().sqrt_()
             noise = block.noise.draw(self.generator)
             flow.addcmul_(variance, noise, value=UNIT * (self._variance / 2) ** 0.5)
-            slopes = response.mixed_slopes(weight, block.rows, block.steps)
+            slopes = response.mixed_slopes(weight, block.steps)
             if slopes is None:
                 weight.add_(flow)
             else:
                 # with t = 1 - y/6, y + max(t, 0)^3 = 6 + t (max(t, 0)^2 - 6)
-                t = torch.addcmul(self._one, half, slopes[1], value=1 / 6, out=block.variance)
-                t.addcmul_(wanted, slopes[0], value=1 / 6)
-                rest = torch.clamp_min(t, 0, out=block.factor)
-                rest = torch.addcmul(-self._six, rest, rest, out=noise)
-                weight.addcdiv_(flow, torch.addcmul(self._six, t, rest, out=block.factor))
-        torch.clamp(weight, block.low, block.high, out=weight)
+                total, difference = slopes.unbind()
+                t = torch.addcmul(self._one, half, difference, value=1 / 6, out=variance)
+                t.addcmul_(wanted, total, value=1 / 6)
+                rest = torch.clamp_min(t, 0, out=chance)
+                rest = torch.addcmul(self._minus_six, rest, rest, out=noise)
+                weight.addcdiv_(flow, torch.addcmul(self._six, t, rest, out=chance))
+        torch.clamp(weight, response.low, response.high, out=weight)
         if block.visible is not None:
             if before is None or touched is None:
                 block.visible.copy_(weight)
@@ -235,19 +233,20 @@ class Updater:
 
     def _additive_variance(self, block: _Block, half: Tensor, wanted: Tensor) -> Tensor:
         """Twice the variance of pulse noise that does not depend on the weight."""
-        squares = torch.mul(
-            self.response.base[:, block.rows], self.response.noise, out=block.steps
-        ).square_()
+        response = block.response
+        squares = torch.mul(response.base, response.noise, out=block.steps).square_()
         mix(squares)
         return squares[0].mul_(half).addcmul_(squares[1], wanted).mul_(2)
 
-    def _extra_variance(self, extra: Tensor, steps: Tensor, half: Tensor, wanted: Tensor) -> Tensor:
+    def _extra_variance(
+        self, block: _Block, extra: Tensor, half: Tensor, wanted: Tensor
+    ) -> Tensor:
         """The variance of pulse noise beyond its multiple of the steps, in units of ``_variance / 2``.
 
         With sizes ``u`` and ``extra`` noise ``c``, ``noise^2`` times ``(u + c)^2 - u^2``, summed over
-        pulses: ``c (2 sum N u + c sum N)`` (``steps``: sum and difference of the sizes).
+        pulses: ``c (2 sum N u + c sum N)``.
         """
-        sizes = torch.mul(half, steps[0]).addcmul_(wanted, steps[1])
+        sizes = torch.mul(half, block.total).addcmul_(wanted, block.difference)
         sizes.addcmul_(extra, half).mul_(extra)
         return sizes.mul_(4 * self.response.noise**2 / self._variance)
 
