@@ -138,36 +138,42 @@ class AnalogConv2d(AnalogLayer):
         if by_patches or tile.config.transfer is not None:
             self._update_by_patches(x, e, lr)
             return
-        # as in signals.condition, with positions for samples
+        # as in signals.condition, with positions for samples, and scaled only after the products
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
-        signed = torch.mul(e, -lr / (2 * g), out=scratch("signed", e.shape, e))
-        e_sizes = torch.abs(signed, out=scratch("e_sizes", e.shape, e))
+        e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
         x_top = self._largest_input(x_sizes)
-        needed = 2 * self._by_group(e_sizes).amax(2) * x_top
-        limit = config.desired_bl
-        if float(needed.max()) > limit:
-            bound = (limit / 2 / x_top.clamp_min(_TINY)).unsqueeze(2)
-            grouped = self._by_group(signed)
-            torch.clamp(grouped, -bound, bound, out=grouped)
-            torch.abs(signed, out=e_sizes)
-        lengths = needed.ceil_().clamp_(1, limit)
+        needed = self._largest_channel(e_sizes).mul_(x_top).mul_(lr / g)
+        limit, longest = config.desired_bl, float(needed.max())
+        if longest > limit:
+            bound = (limit * g / lr / x_top.clamp_min(_TINY)).unsqueeze(2)
+            clipped = scratch("clipped", e.shape, e)
+            torch.clamp(self._by_group(e), -bound, bound, out=self._by_group(clipped))
+            e = clipped
+            torch.abs(e, out=e_sizes)
+        lengths = None if longest <= 1 else needed.ceil_().clamp_(1, limit)
         if not config.update_bl_management:
-            lengths.fill_(limit)
-        wanted = self._array_gradient(signed, x)
-        activity = self._array_gradient(e_sizes, x_sizes)
+            lengths = needed.fill_(limit)
+        wanted = self._array_gradient(e, x).mul_(-lr / (2 * g))
+        activity = self._array_gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
-        tile.updater().apply_products(activity, wanted, of_rows, of_columns)
+        tile.updater().apply_products(activity, wanted, of_rows.mul_(lr / g), of_columns)
 
-    def _chances(self, x_sizes: Tensor, e_sizes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As :func:`analogpipe.signals.chances`; all kernel elements of a channel get the same.
+    def _chances(
+        self, x_sizes: Tensor, e_sizes: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As :func:`analogpipe.signals.chances` at ``lr / g = 1``; all kernel elements of a channel
+        get the same.
 
-        With groups a column stands for several channels: its factor is their mean.
+        With groups a column stands for several channels: its factor is their mean. ``lengths`` None:
+        all are 1. Overwrites the sizes.
         """
         total = e_sizes.sum((0, 2, 3)).add_(_TINY)
-        square = self._by_group(e_sizes.square_()).div_(lengths.unsqueeze(2)).sum((0, 3, 4))
-        of_rows = 2 * square.flatten() / total
+        squares = e_sizes.square_()
+        if lengths is not None:
+            self._by_group(squares).div_(lengths.unsqueeze(2))
+        of_rows = squares.sum((0, 2, 3)).div_(total)
         total = x_sizes.sum((0, 2, 3)).add_(_TINY)
-        of_channels = x_sizes.square_().sum((0, 2, 3)) / total
+        of_channels = x_sizes.square_().sum((0, 2, 3)).div_(total)
         area = self.kernel_size[0] * self.kernel_size[1]
         of_columns = of_channels.view(self.groups, -1).mean(0).repeat_interleave(area)
         if self.analog_bias:
@@ -240,12 +246,14 @@ class AnalogConv2d(AnalogLayer):
         saturated = None
         if config.out_bound > 0:
             bound = config.out_bound / step
-            if config.bound_management != "none":
+            if config.bound_management == "none":
+                y.clamp_(-bound, bound)
+            else:
                 low, high = torch.aminmax(y)
                 if float(high) >= bound or float(low) <= -bound:
                     saturated = (grouped.abs().amax(2, keepdim=True) >= bound).expand_as(grouped)
                     saturated = saturated.reshape(y.shape)
-            y.clamp_(-bound, bound)
+                    y.clamp_(-bound, bound)
         grouped.mul_(scale)
         return y, saturated
 
