@@ -1,16 +1,19 @@
 """Time a training step of ours, of AIHWKit and of digital torch, alternating in one process.
 
-    python benchmarks/bench_analog.py [--threads 1 2] [--cases fc conv resblock64 resblock256]
+    python benchmarks/bench_analog.py [--threads 1 2] [--cases fc small conv ...] [--rates 0.05]
 
-A step is forward, backward and update at one batch. Ours and AIHWKit have the soft-bounds device
-with spread, the default converters and noise, and the stochastic update. Each round times all three
-one after the other; ratios are taken within a round, and their medians reported. Writes
-results/bench/analog.json and prints it last. With ``--memory``: user and system time of a step and
-peak memory, each in a process of its own.
+A step is that of training: forward, cross-entropy, backward and update at one batch. Labels are
+random and new at each step, so that the loss stays where training begins, near log 10. The length of
+pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 unless ``--rates`` says
+otherwise. Ours and AIHWKit have the soft-bounds device with spread, the default converters and noise,
+and the stochastic update. Each round times all three one after the other; ratios are taken within a
+round, and their medians reported. Writes results/bench/analog.json and prints it last. With
+``--memory``: user and system time of a step and peak memory, each in a process of its own.
 """
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import resource
 import statistics
@@ -23,38 +26,52 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from analogpipe.devices import SoftBounds
 from analogpipe.layers import AnalogConv2d, AnalogLayer, AnalogLinear
 from analogpipe.tile_config import TileConfig
 
-TAU, STEP, LR = 0.6, 0.001, 0.01
+TAU, STEP, LR = 0.6, 0.001, 0.05
 TILE = TileConfig(device=SoftBounds(dw_min=STEP, w_max=TAU, w_min=-TAU))
 OUT = Path("results/bench/analog.json")
 
-Make = Callable[[int, int], nn.Module]
+Make = Callable[..., nn.Module]
+"""Makes a layer from its inputs and outputs, a 3x3 convolution also from its stride."""
 Step = Callable[[], None]
 
 INPUTS = {
     "fc": (64, 784),
+    "small": (8, 64),
     "conv": (16, 3, 32, 32),
     "resblock64": (16, 64, 32, 32),
     "resblock256": (16, 256, 8, 8),
+    "resnet": (32, 3, 32, 32),
 }
-ROUNDS = {"fc": 31, "conv": 5, "resblock64": 5, "resblock256": 5}
+ROUNDS = {"fc": 31, "small": 31}
+INNER = {"fc": 20, "small": 10}
+"""Steps that are timed together."""
 
 
 class Block(nn.Module):
-    """A residual block of two 3x3 convolutions, with digital batch normalisation."""
+    """A residual block of two 3x3 convolutions, with digital batch normalisation.
 
-    def __init__(self, channels: int, conv: Make) -> None:
+    Where it has more outputs than inputs it halves the image; the shortcut then takes every second
+    pixel and adds channels of zeros.
+    """
+
+    def __init__(self, inputs: int, outputs: int, conv: Make) -> None:
         super().__init__()
-        self.conv1, self.norm1 = conv(channels, channels), nn.BatchNorm2d(channels)
-        self.conv2, self.norm2 = conv(channels, channels), nn.BatchNorm2d(channels)
+        self.more = outputs - inputs
+        self.stride = 2 if self.more else 1
+        self.conv1, self.norm1 = conv(inputs, outputs, self.stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv(outputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(y)) + x)
+        y = self.norm2(self.conv2(y))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        return torch.relu(y + nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.more)))
 
 
 def network(case: str, linear: Make, conv: Make) -> nn.Module:
@@ -62,49 +79,61 @@ def network(case: str, linear: Make, conv: Make) -> nn.Module:
     if case == "fc":
         layers = [linear(784, 256), nn.Sigmoid(), linear(256, 128), nn.Sigmoid(), linear(128, 10)]
         return nn.Sequential(*layers)
+    if case == "small":
+        hidden = [layer for _ in range(7) for layer in (linear(64, 64), nn.Tanh())]
+        return nn.Sequential(*hidden, linear(64, 10))
     if case == "conv":
         layers = [conv(3, 32), nn.ReLU(), conv(32, 64), nn.ReLU(), conv(64, 64), nn.ReLU()]
-        return nn.Sequential(*layers)
-    return Block(int(case.removeprefix("resblock")), conv)
+        channels = 64
+    elif case == "resnet":
+        layers = [conv(3, 16), nn.BatchNorm2d(16), nn.ReLU(), Block(16, 16, conv)]
+        layers += [Block(inputs, 2 * inputs, conv) for inputs in (16, 32, 64)]
+        channels = 128
+    else:
+        channels = int(case.removeprefix("resblock"))
+        layers = [Block(channels, channels, conv)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(channels, 10))
 
 
 def _step(case: str, net: nn.Module, optimiser: torch.optim.Optimizer) -> Step:
     x = torch.rand(INPUTS[case])
+    labels = itertools.cycle(torch.randint(0, 10, (64, x.shape[0])))
 
     def step() -> None:
         optimiser.zero_grad()
-        net(x).square().mean().backward()
+        cross_entropy(net(x), next(labels)).backward()
         optimiser.step()
 
     return step
 
 
-def digital(case: str) -> Step:
+def digital(case: str, lr: float) -> Step:
     """A step of plain torch."""
-    net = network(case, nn.Linear, lambda i, o: nn.Conv2d(i, o, 3, padding=1))
-    return _step(case, net, torch.optim.SGD(net.parameters(), LR))
+    net = network(case, nn.Linear, lambda i, o, stride=1: nn.Conv2d(i, o, 3, stride, padding=1))
+    return _step(case, net, torch.optim.SGD(net.parameters(), lr))
 
 
-def ours(case: str) -> Step:
+def ours(case: str, lr: float) -> Step:
     """A step of ours; digital parameters by the same plain SGD."""
-    names = (f"layer{i}" for i in range(10))
-    net = network(
-        case,
-        lambda i, o: AnalogLinear(i, o, TILE, seed=0, name=next(names)),
-        lambda i, o: AnalogConv2d(i, o, 3, TILE, padding=1, seed=0, name=next(names)),
-    )
+    names = (f"layer{i}" for i in itertools.count())
+
+    def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+        options: dict[str, Any] = {"stride": stride, "padding": 1, "seed": 0, "name": next(names)}
+        return AnalogConv2d(inputs, outputs, 3, TILE, **options)
+
+    net = network(case, lambda i, o: AnalogLinear(i, o, TILE, seed=0, name=next(names)), conv)
     layers = [module for module in net.modules() if isinstance(module, AnalogLayer)]
-    digital_step = _step(case, net, torch.optim.SGD(net.parameters(), LR))
+    digital_step = _step(case, net, torch.optim.SGD(net.parameters(), lr))
 
     def step() -> None:
         digital_step()
         for layer in layers:
-            layer.update(LR)
+            layer.update(lr)
 
     return step
 
 
-def aihwkit(case: str) -> Step:
+def aihwkit(case: str, lr: float) -> Step:
     """A step of AIHWKit."""
     from aihwkit.nn import AnalogConv2d as PeerConv
     from aihwkit.nn import AnalogLinear as PeerLinear
@@ -121,42 +150,51 @@ def aihwkit(case: str) -> Step:
     net = network(
         case,
         lambda i, o: PeerLinear(i, o, rpu_config=config()),
-        lambda i, o: PeerConv(i, o, 3, padding=1, rpu_config=config()),
+        lambda i, o, stride=1: PeerConv(i, o, 3, stride, padding=1, rpu_config=config()),
     )
-    optimiser = AnalogSGD(net.parameters(), lr=LR)
+    optimiser = AnalogSGD(net.parameters(), lr=lr)
     optimiser.regroup_param_groups(net)
     return _step(case, net, optimiser)
 
 
-KINDS: dict[str, Callable[[str], Step]] = {"digital": digital, "aihwkit": aihwkit, "ours": ours}
+KINDS: dict[str, Callable[[str, float], Step]] = {
+    "digital": digital,
+    "aihwkit": aihwkit,
+    "ours": ours,
+}
 
 
-def measure(case: str, threads: int) -> dict[str, Any]:
+def measure(case: str, threads: int, lr: float) -> dict[str, Any]:
     """Time a case: medians in ms, ratios paired within rounds, and their relative quartile range."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    steps = {kind: make(case) for kind, make in KINDS.items()}
+    steps = {kind: make(case, lr) for kind, make in KINDS.items()}
     for step in steps.values():
-        for _ in range(3 if case == "fc" else 1):
+        for _ in range(3 if case in INNER else 1):
             step()
     times: dict[str, list[float]] = {kind: [] for kind in steps}
-    for _ in range(ROUNDS[case]):
+    for _ in range(ROUNDS.get(case, 7)):
         for kind, step in steps.items():
-            inner = 1 if case != "fc" else 4 if kind == "aihwkit" else 20
+            inner = INNER.get(case, 1)
+            if kind == "aihwkit":
+                inner = -(-inner // 5)
             begin = time.perf_counter()
             for _ in range(inner):
                 step()
             times[kind].append((time.perf_counter() - begin) / inner * 1e3)
     over_digital = [a / d for a, d in zip(times["ours"], times["digital"], strict=True)]
+    peer_over_digital = [p / d for p, d in zip(times["aihwkit"], times["digital"], strict=True)]
     over_ours = [p / a for p, a in zip(times["aihwkit"], times["ours"], strict=True)]
     quartiles = statistics.quantiles(over_digital, n=4)
     medians = {f"{kind}_ms": round(statistics.median(values), 4) for kind, values in times.items()}
     return {
         "case": case,
         "threads": threads,
+        "learning_rate": lr,
         **medians,
         "ours_over_digital": round(statistics.median(over_digital), 3),
         "aihwkit_over_ours": round(statistics.median(over_ours), 3),
+        "aihwkit_over_digital": round(statistics.median(peer_over_digital), 3),
         "spread": round((quartiles[2] - quartiles[0]) / quartiles[1], 3),
     }
 
@@ -165,10 +203,10 @@ def resources(case: str, kind: str) -> dict[str, float]:
     """User and system time of a step (ms), and what its run adds to the peak memory (MiB)."""
     torch.set_num_threads(1)
     start = resource.getrusage(resource.RUSAGE_SELF)
-    step = KINDS[kind](case)
+    step = KINDS[kind](case, LR)
     step()
     before = resource.getrusage(resource.RUSAGE_SELF)
-    steps = 200 if case == "fc" else 5
+    steps = 200 if case in INNER else 5
     for _ in range(steps):
         step()
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -185,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=list(INPUTS), choices=list(INPUTS))
+    parser.add_argument("--rates", type=float, nargs="+", default=[LR], help="learning rates")
     parser.add_argument("--memory", action="store_true", help="user and system time, and memory")
     parser.add_argument("--one", nargs=2, metavar=("CASE", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -200,8 +239,8 @@ def main() -> None:
         return
     cases = []
     for threads in options.threads:
-        for case in options.cases:
-            cases.append(measure(case, threads))
+        for case, lr in itertools.product(options.cases, options.rates):
+            cases.append(measure(case, threads, lr))
             print(cases[-1], file=sys.stderr)
     versions = {name: importlib.metadata.version(name) for name in ("torch", "aihwkit", "numpy")}
     report = json.dumps({"cases": cases, "versions": versions})
