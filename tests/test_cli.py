@@ -98,6 +98,7 @@ def test_calibrate_then_train_with_it(run, tmp_path, monkeypatch):
     assert "dw_min" in result.stdout
     fitted = yaml.safe_load((tmp_path / "fit/device.yaml").read_text())["device"]["dw_min"]
     assert fitted == pytest.approx(0.001, rel=0.5)
+    assert (tmp_path / "fit/device.pdf").stat().st_size > 0
     options = ("--device", "linear-tau0.6", "--tile", "fit/device.yaml", "--out", "trained")
     assert (
         run("train", "TINY", *options, "--stages", 3, "--set", "training.epochs=1").exit_code == 0
@@ -120,6 +121,7 @@ def test_calibrate_a_measurement(run, tmp_path):
     device = load_tile(tmp_path / "fit/device.yaml").device
     assert device.w_max == pytest.approx(0.6, rel=0.01)
     assert device.dw_min == pytest.approx(0.6 * 0.04, rel=0.05)
+    assert (tmp_path / "fit/device.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("mode", MODES)

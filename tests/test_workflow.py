@@ -67,7 +67,7 @@ def test_plan_is_the_grid(tmp_path):
     # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
     assert planned(tmp_path, profile="quick") == {
         "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
-        "aggregate": 1, "claims": 1, "figure": 5, "all": 1,
+        "aggregate": 1, "claims": 1, "figure": 5, "device_figure": 1, "all": 1,
         "theory_run": 4, "theory_tables": 1, "theory_figure": 5,
     }  # fmt: skip
 
@@ -132,13 +132,15 @@ def test_bad_profile_stops_before_anything(edited, tmp_path, path, value, word):
 
 
 def test_every_output_is_there(finished):
-    figures = {path.name for path in (finished / "paper_figures/tiny").iterdir()}
+    drawn = [path for path in (finished / "paper_figures/tiny").rglob("*") if path.is_file()]
+    figures = {path.name for path in drawn}
     names = (
         "fig1_schedules", "fig2_device", "fig3_convergence", "fig4_accuracy", "fig5_speedup",
         "fig6_slopes", "fig7_floor", "fig8_price", "fig9_targets", "fig10_ablation",
+        "linear-tau0.6",
     )  # fmt: skip
     assert figures == {name + kind for name in names for kind in (".pdf", ".png")}
-    for path in (finished / "paper_figures/tiny").iterdir():
+    for path in drawn:
         assert path.read_bytes()[:4] == {".pdf": b"%PDF", ".png": b"\x89PNG"}[path.suffix]
     tables = {path.name for path in (finished / "results/tiny/tables").iterdir()}
     for name in ("table1", "table2", "table3", "claims"):
@@ -211,11 +213,13 @@ def test_another_target_trains_nothing(finished, edited_in_place):
 
 def test_figures_are_drawn_from_tables_alone(finished):
     result = snakemake(finished, "--dry-run", "--forceall", profile=PROFILE)
-    inputs = re.findall(r"rule (?:theory_)?figure:\n +input: (.*)", result.stdout + result.stderr)
-    assert len(inputs) == 10
+    inputs = re.findall(r"rule (?:\w+_)?figure:\n +input: (.*)", result.stdout + result.stderr)
+    assert len(inputs) == 11
     for line in inputs:
         for path in line.split(", "):
             assert re.search(
-                r"/analogpipe/\w+\.py$|/tables/\w+\.csv$|/schedules/schedules\.csv$", path
+                r"/analogpipe/\w+\.py$|/(tables|calibration/[\w.-]+)/\w+\.csv$"
+                r"|/schedules/schedules\.csv$",
+                path,
             ), path
             assert not path.endswith(("training.py", "engine.py", "tile.py"))

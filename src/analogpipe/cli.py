@@ -127,13 +127,13 @@ def calibrate(
         None
     ),
 ) -> None:
-    """Fit a device to its measured pulse response; writes device.yaml and tables.
+    """Fit a device to its measured pulse response; writes device.yaml, tables and a figure.
 
     \b
     Example: analogpipe calibrate linear-tau0.6
     Example: analogpipe calibrate linear-tau0.6 --measured mine.csv --out mine
     """
-    from analogpipe import calibration, terminal
+    from analogpipe import calibration, device_figures, terminal
     from analogpipe.config import load_devices
     from analogpipe.presets import PRESETS
     from analogpipe.tile_config import TileConfig
@@ -149,6 +149,7 @@ def calibrate(
         result = calibration.calibrate_csv(tile, measured, reach or None)
     folder = out or Path("results", "manual", "calibration", device)
     calibration.write(result, folder)
+    device_figures.draw_device(folder, device, folder / "device")
     screen = terminal.console()
     screen.print(terminal.frame(result.summary))
     if result.note:

@@ -27,6 +27,7 @@ STYLES = {
     "async-prediction": ("#c2a5cf", "v", (3, 1)),
 }
 TRAINS = {"up": "#0b3c5d", "down": "#d95f02", "alternating": "#5aae61"}
+MARKERS = "os^Dv<>P"  # of elements of a device
 FAMILY_SHADES = (1.0, 0.75, 0.5)
 
 
@@ -145,43 +146,49 @@ def schedules(tables: dict[str, pd.DataFrame], stages: int = 4, clocks: int = 26
     return figure
 
 
+def trains(top: Axes, bottom: Axes, response: pd.DataFrame, marks: int) -> None:
+    """Draw measured weights of elements, about ``marks`` of each train, and their fits as lines.
+
+    Up and down pulses go to ``top``, the down train beginning where the up train ended, alternating
+    pulses to ``bottom``.
+    """
+    for marker, (_, element) in zip(MARKERS, response.groupby("element"), strict=False):
+        end = element["pulse"].where(element["train"] == "up").max()
+        for train, pulses in element.groupby("train", sort=False):
+            axes = bottom if train == "alternating" else top
+            x = pulses["pulse"] + (end if train == "down" and end == end else 0)
+            axes.plot(
+                x,
+                pulses["conductance"],
+                color=TRAINS[str(train)],
+                marker=marker,
+                linestyle="none",
+                markersize=2.5,
+                markevery=max(len(pulses) // marks, 1),
+                alpha=0.7,
+            )
+            axes.plot(x, pulses["fit"], color="black", linewidth=0.7)
+
+
 def device(tables: dict[str, pd.DataFrame]) -> Figure:
     """Fig. 2: measured pulse response of some elements of each array, the fits, the symmetric points."""
     response, fits = tables["response"], tables["calibration"]
     names = _devices(response)
     figure = Figure(figsize=(COLUMN, 2.9 * len(names)))
     panels = figure.subplots(2 * len(names), 1, squeeze=False)[:, 0]
-    markers = "os^Dv<>P"
     for name, top, bottom in zip(names, panels[::2], panels[1::2], strict=True):
         here = response[response["device"] == name]
         fitted = fits[fits["device"] == name].set_index("element")
-        for marker, (element, trains) in zip(markers, here.groupby("element"), strict=False):
-            for train, pulses in trains.groupby("train", sort=False):
-                # The down train starts where the up train ended.
-                x = pulses["pulse"] + (
-                    trains["pulse"].where(trains["train"] == "up").max() if train == "down" else 0
-                )
-                axes = bottom if train == "alternating" else top
-                colour = TRAINS[str(train)]
-                axes.plot(
-                    x,
-                    pulses["conductance"],
-                    color=colour,
-                    marker=marker,
-                    linestyle="none",
-                    markersize=2.5,
-                    markevery=max(len(pulses) // 16, 1),
-                    alpha=0.7,
-                )
-                axes.plot(x, pulses["fit"], color="black", linewidth=0.7)
-            point = fitted.loc[element]
-            bottom.axhline(point["symmetric_point"], color="black", linewidth=0.6, linestyle=":")
+        trains(top, bottom, here, 16)
         points = fitted["symmetric_point"]
-        bottom.annotate(
-            f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f},\n"
-            f"error of one {fitted['symmetric_point_error'].median():.4f}",
-            (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
-        )  # fmt: skip
+        for point in points[here["element"].unique()].dropna():
+            bottom.axhline(point, color="black", linewidth=0.6, linestyle=":")
+        if points.notna().any():
+            bottom.annotate(
+                f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f},"
+                f"\nerror of one {fitted['symmetric_point_error'].median():.4f}",
+                (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
+            )  # fmt: skip
         top.set(ylabel="weight", title=f"{name}: up pulses, then down pulses")
         bottom.set(
             ylabel="weight",

@@ -25,7 +25,33 @@ rule figure:
         " --out {params.out} > {log} 2>&1"
 
 
+rule device_figure:
+    input:
+        sources("device_figures"),
+        response=rules.calibrate.output.response,
+        elements=rules.calibrate.output.elements,
+    output:
+        pdf=f"{FIGURES}/devices/{{device}}.pdf",
+        png=report(
+            f"{FIGURES}/devices/{{device}}.png",
+            caption="../report/device.rst",
+            category="Devices",
+            labels={"device": "{device}"},
+        ),
+    log:
+        f"logs/{PROFILE.profile}/figures/devices/{{device}}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        calibration=subpath(input.response, parent=True),
+        out=subpath(output.pdf, parent=True),
+    shell:
+        "python -m analogpipe.device_figures --calibration {params.calibration}"
+        " --name {wildcards.device} --out {params.out} > {log} 2>&1"
+
+
 rule figures:
     input:
         expand(rules.figure.output, figure=DRAWN_FROM),
+        expand(rules.device_figure.output, device=ANALOG),
         expand(rules.theory_figure.output, theory_figure=THEORY_DRAWN_FROM),
