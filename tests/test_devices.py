@@ -110,3 +110,10 @@ def test_the_noise_of_a_pulse_can_have_parts_beside_its_size() -> None:
     change = weight + 0.2
     assert float(change.mean()) == pytest.approx(0.01, rel=2e-2)
     assert float(change.std()) == pytest.approx(0.5 * (0.01 + 0.02 + 0.1 * 0.2), rel=1e-2)
+
+
+def test_the_granularity_of_an_exponential_device_is_its_down_step_at_0() -> None:
+    device = ExpStep(dw_min_dtod=0, w_max_dtod=0, w_min_dtod=0, up_down_dtod=0, up_down=0.2)
+    elements = draw(device, (1, 1), generator(0, "granularity"))
+    steps = elements.steps(torch.zeros(1, 1), torch.empty(2, 1, 1))
+    assert device.granularity == pytest.approx(float(steps[1]))

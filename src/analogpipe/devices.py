@@ -163,7 +163,8 @@ class ExpStep(Pulsed):
     @property
     def granularity(self) -> float:
         """The down step at ``w = 0``."""
-        size = self.dw_min * max(1 - self.A_down * exp(-self.gamma_down * self.b), 0.0)
+        base = self.dw_min * (1 - max(self.up_down, 0.0))
+        size = base * max(1 - self.A_down * exp(-self.gamma_down * self.b), 0.0)
         return size or self.dw_min
 
 
