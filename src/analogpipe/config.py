@@ -181,7 +181,9 @@ class Sweep(Strict):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="seeds of the sweep")
     stages: int = Field(ge=1, description="stage count at which every mode is swept")
     epochs: int | None = Field(
-        default=None, ge=1, description="epochs of a run of the sweep; those of training if not given"
+        default=None,
+        ge=1,
+        description="epochs of a run of the sweep; those of training if not given",
     )
 
 

@@ -238,9 +238,7 @@ class Updater:
         mix(squares)
         return squares[0].mul_(half).addcmul_(squares[1], wanted).mul_(2)
 
-    def _extra_variance(
-        self, block: _Block, extra: Tensor, half: Tensor, wanted: Tensor
-    ) -> Tensor:
+    def _extra_variance(self, block: _Block, extra: Tensor, half: Tensor, wanted: Tensor) -> Tensor:
         """The variance of pulse noise beyond its multiple of the steps, in units of ``_variance / 2``.
 
         With sizes ``u`` and ``extra`` noise ``c``, ``noise^2`` times ``(u + c)^2 - u^2``, summed over
