@@ -15,8 +15,8 @@ from torch import Tensor
 
 from analogpipe.files import write_bytes
 
-KEPT = 2
 _NUMBER = re.compile("[0-9]{9}")
+_NAME = re.compile(r"[0-9]{9}\.safetensors|\.[0-9]{9}\.safetensors\.part")
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,28 @@ class Checkpoint:
 
 
 class Store:
-    """The checkpoints of one run, in ``folder``; ``key`` says which computation they belong to."""
+    """The checkpoints of one run, in ``folder``; ``key`` says which computation they belong to.
+
+    It holds two: the newest and, should that be damaged, the one before it.
+    """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         self.key = key
+        self._good: int | None = None
 
     def save(self, number: int, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-        """Write checkpoint ``number`` and keep the one before it. Raises OSError, e.g. on a full disk."""
+        """Write checkpoint ``number``; keep beside it only the one that was saved or loaded last.
+
+        Raises FileError, e.g. on a full disk, and leaves those that are there.
+        """
         content = save(tensors, {"key": self.key, "notes": json.dumps(notes)})
         write_bytes(self._path(number), content)
-        for old in self._numbers()[KEPT:]:
-            self._path(old).unlink()
+        kept = {self._path(n).name for n in (number, self._good) if n is not None}
+        for path in self.folder.iterdir():  # foreign ones and what was half written go, too
+            if _NAME.fullmatch(path.name) and path.name not in kept and path.is_file():
+                path.unlink()
+        self._good = number
 
     def load(self) -> Checkpoint | None:
         """Return the newest checkpoint that is whole and the run's own; None when there is none.
@@ -57,7 +67,9 @@ class Store:
                     if not isinstance(notes, dict):
                         raise ValueError("its notes are no mapping")
                     names = list(file.keys())
-                    return Checkpoint({name: file.get_tensor(name) for name in names}, notes)
+                    found = Checkpoint({name: file.get_tensor(name) for name in names}, notes)
+                self._good = number
+                return found
             except (
                 SafetensorError,
                 OSError,

@@ -3,8 +3,8 @@
 import json
 import os
 import reprlib
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,22 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Create or replace ``path`` with ``content``, whole or not at all.
 
     The data are on the disk before the name points to them, so that a reader, a killed process
-    or a full disk never leaves half a file. Raises OSError and leaves the old file in place.
+    or a full disk never leaves half a file. Raises FileError and leaves the old file in place. What
+    a killed process had begun, ``.NAME.part``, goes when the file is written the next time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
+        part.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         raise
 
 
