@@ -1,19 +1,20 @@
 """A run is a function of its configuration and seed, whether it is killed on the way or not."""
 
+import errno
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from analogpipe import checkpoint, data, training
-from analogpipe.config import DIGITAL, load_devices, load_profile
+from analogpipe import checkpoint, data, interval, provenance, training
+from analogpipe.config import DIGITAL, ConfigError, load_devices, load_profile
+from analogpipe.engine import Pipeline
+from analogpipe.files import FileError
 from analogpipe.schedule import Schedule, build
 from analogpipe.training import METRICS, make_pipeline, train
 
@@ -85,47 +86,70 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("device", [DIGITAL, DEVICE])
 @pytest.mark.parametrize("mode", ["sequential", "sync", "async"])
-def test_resumes_to_the_same_bytes(make_run, tmp_path, monkeypatch, device, mode):
-    run = make_run(device, mode, epochs=4, checkpoint_epochs=1)
-    train(run, tmp_path / "whole")
-    evaluate, calls = training.evaluate, []
+@pytest.mark.parametrize("every", ["7 micro-batches", "40 micro-batches"])
+def test_resumes_to_the_same_bytes(make_run, tmp_path, monkeypatch, device, mode, every):
+    run = make_run(device, mode, checkpoint_every=every)
+    train(make_run(device, mode), tmp_path / "whole")
+    backward, reached = Pipeline._backward, []
 
-    def killed(*arguments):
-        calls.append(None)
-        if len(calls) == 3:
+    def killed(pipeline, stage, i, b):
+        reached.append(b)
+        if reached.count(93) == 1 and b == 93:
             raise Killed
-        return evaluate(*arguments)
+        backward(pipeline, stage, i, b)
 
-    monkeypatch.setattr(training, "evaluate", killed)
+    monkeypatch.setattr(Pipeline, "_backward", killed)
     with pytest.raises(Killed):
         train(run, tmp_path / "killed")
     assert not (tmp_path / "killed" / "metrics.csv").exists()
+    reached.append(None)
     train(run, tmp_path / "killed")
-    assert len(calls) == 3 + 2  # epochs 1 and 2 were not trained again
+    # what came before the last checkpoint was not trained again
+    assert min(reached[reached.index(None) + 1 :]) >= {"7": 91, "4": 80}[every[0]] - 4
     whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "killed"))
     assert whole == resumed
     assert not (tmp_path / "killed" / "checkpoints").exists()
 
 
-def test_process_killed_by_signal_resumes(tiny_profile, tmp_path):
-    content = tiny_profile.read_text().replace("epochs: 3", "epochs: 60, checkpoint_epochs: 1")
-    content = content.replace("../../config", str(ROOT / "config"))
-    profile = tmp_path / "long.yaml"
-    profile.write_text(content)
+@pytest.mark.parametrize("every", ["1 micro-batches", "11 micro-batches", "0.001 s", "1 h"])
+def test_interval_changes_the_checkpoints_alone(make_run, tmp_path, monkeypatch, every):
+    saved = []
+    save = checkpoint.Store.save
 
-    def command(out):
-        return [sys.executable, "-m", "analogpipe.training", "--profile", str(profile), "--device", "digital",
-                "--mode", "async", "--stages", "3", "--seed", "0", "--out", str(tmp_path / out)]  # fmt: skip
+    def counted(store, number, *arguments):
+        saved.append(number)
+        save(store, number, *arguments)
 
-    process = subprocess.Popen(command("killed"))
-    while process.poll() is None and not list(tmp_path.glob("killed/checkpoints/*.safetensors")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    subprocess.run(command("killed"), check=True)
-    subprocess.run(command("whole"), check=True)
-    whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "killed"))
-    assert whole == resumed
+    monkeypatch.setattr(checkpoint.Store, "save", counted)
+    train(make_run(DEVICE, "async", checkpoint_every=every), tmp_path / "one")
+    if every.endswith("micro-batches"):
+        step = int(every.split()[0])
+        assert saved == [*range(step, 120, step)]
+    else:
+        assert (len(saved) > 1) == (every == "0.001 s")
+    train(make_run(DEVICE, "async"), tmp_path / "two")
+    one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_another_interval_goes_on_from_the_same_checkpoints(make_run):
+    keys = {provenance.key(make_run(checkpoint_every=every)) for every in ("1 min", "2 s")}
+    assert len(keys) == 1
+    assert provenance.key(make_run(micro_batch=4)) not in keys
+
+
+@pytest.mark.parametrize("text", ["0 s", "5", "5 hours", "-1 s", "1.5 micro-batches", "", 7, None])
+def test_bad_interval_is_refused(edited, text):
+    with pytest.raises(
+        ConfigError, match=r"checkpoint_every: found .*allowed: a number and s, min"
+    ):
+        load_profile(edited("training.checkpoint_every", text))
+
+
+def test_intervals_are_read():
+    assert interval.parse("1.5 min") == (90.0, None)
+    assert interval.parse("2 h") == (7200.0, None)
+    assert interval.parse("500 micro-batches") == (None, 500)
 
 
 def test_split_given_by_the_user(make_run):
@@ -163,55 +187,106 @@ def test_one_process_per_stage_gives_the_same_bytes(tiny_profile, tmp_path):
     assert json.loads((tmp_path / "many" / "run.json").read_text())["processes"] == 3
 
 
-def saved(folder: Path, key: str = "a", number: int = 1) -> checkpoint.Store:
-    """Return a store with one checkpoint more."""
-    store = checkpoint.Store(folder, key)
+def save(store: checkpoint.Store, number: int) -> None:
     store.save(number, {"x": torch.full((4,), float(number))}, {"rows": [number]})
-    return store
 
 
-def test_checkpoint_round_trip_and_pruning(tmp_path):
+@pytest.fixture
+def store(tmp_path):
+    return checkpoint.Store(tmp_path, "a")
+
+
+def test_checkpoint_round_trip_and_pruning(store, tmp_path):
     for number in (1, 2, 10):
-        store = saved(tmp_path, number=number)
-    found = store.load()
+        save(store, number)
+    found = checkpoint.Store(tmp_path, "a").load()
     assert found is not None
     assert found.notes == {"rows": [10]}
     assert torch.equal(found.tensors["x"], torch.full((4,), 10.0))
-    assert len(list(tmp_path.iterdir())) == checkpoint.KEPT
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["000000002.safetensors", "000000010.safetensors"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty", "foreign"])
-def test_bad_checkpoint_is_refused_and_the_one_before_it_used(tmp_path, capsys, damage):
-    saved(tmp_path, number=1)
-    store = saved(tmp_path, number=2)
+def test_bad_checkpoint_is_refused_and_the_one_before_it_used(store, tmp_path, capsys, damage):
+    for number in (1, 2):
+        save(store, number)
     newest = max(tmp_path.glob("*.safetensors"))
     if damage == "foreign":
-        saved(tmp_path, key="b", number=2)
+        other = checkpoint.Store(tmp_path / "other", "b")
+        save(other, 2)
+        (tmp_path / "other" / newest.name).replace(newest)
     else:
         content = newest.read_bytes()
         newest.write_bytes(
             {"truncated": content[:-3], "garbage": b"\xff" * 40, "empty": b""}[damage]
         )
+    capsys.readouterr()
     found = store.load()
     assert found is not None
     assert found.notes == {"rows": [1]}
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{newest}: checkpoint refused: ")
 
 
-def test_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
-    store = saved(tmp_path, number=1)
+def test_checkpoints_of_another_run_make_room(tmp_path, capsys):
+    """However far the other run had come: its numbers say nothing about this one."""
+    other, store = (checkpoint.Store(tmp_path, key) for key in "ba")
+    for number in (800, 900):
+        save(other, number)
+    (tmp_path / ".000000850.safetensors.part").touch()
+    assert store.load() is None
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    for number in (1, 2):
+        save(store, number)
+    assert sorted(path.name[:9] for path in tmp_path.iterdir()) == ["000000001", "000000002"]
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+
+@pytest.mark.parametrize("name", ["000000080.safetensors", "metrics.csv", "run.json"])
+def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
+    make_run, tmp_path, monkeypatch, name
+):
+    run = make_run(DEVICE, "async", checkpoint_every="40 micro-batches")
+    train(run, tmp_path / "whole")
+    sync = os.fsync
+
+    def full(handle):
+        if name in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        saved(tmp_path, number=2)
+    with pytest.raises(FileError) as caught:
+        train(run, tmp_path / "full")
     monkeypatch.undo()
-    assert len(list(tmp_path.iterdir())) == 1
-    found = store.load()
-    assert found is not None
-    assert found.notes == {"rows": [1]}
+    folder = tmp_path / "full"
+    path = folder / ("checkpoints" if name[0] == "0" else "") / name
+    assert str(caught.value) == f"{path}: cannot be written: No space left on device"
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    checkpoints = {f"checkpoints/{n:09d}.safetensors" for n in (40, 80)}
+    written = {"000000080.safetensors": 0, "metrics.csv": 1, "run.json": 2}[name]
+    assert left - {"checkpoints/000000080.safetensors"} == {
+        "checkpoints/000000040.safetensors", *("schedule.txt", "metrics.csv")[:written]
+    }  # fmt: skip
+    assert (left >= checkpoints) == (written > 0)
+    train(run, folder)
+    whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "full"))
+    assert whole == resumed
+
+
+def test_full_disk_ends_the_command_with_one_line(tiny_profile, tmp_path):
+    """The limit on the size of a file, in units of 1024 bytes, stands for the full disk."""
+    command = [sys.executable, "-m", "analogpipe.training", "--profile", str(tiny_profile),
+               "--device", "digital", "--mode", "async", "--stages", "3", "--seed", "0",
+               "--out", str(tmp_path)]  # fmt: skip
+    result = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *command],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    message = f"error: {tmp_path}/schedule.txt: cannot be written: File too large\n"
+    assert result.stderr == message
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", ["sequential", "sync"])

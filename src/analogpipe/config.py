@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from analogpipe import interval
 from analogpipe.files import FileError, excerpt, read_yaml
 from analogpipe.overrides import override
 from analogpipe.partition import PartitionError, from_sizes
@@ -144,6 +145,11 @@ class Mode(Strict):
         return str(self.schedule).startswith("async")
 
 
+def _interval(text: object) -> object:
+    interval.parse(text)
+    return text
+
+
 class Training(Strict):
     """How long and in what portions a network is trained."""
 
@@ -156,7 +162,12 @@ class Training(Strict):
         default="none",
         description="crop-flip: training images moved by up to 4 pixels and mirrored at random",
     )
-    checkpoint_epochs: int = Field(default=5, ge=1, description="epochs between two checkpoints")
+    checkpoint_every: Annotated[str, BeforeValidator(_interval)] = Field(
+        default="1 min",
+        description="time or micro-batches between two checkpoints of a run: a number and s, min, h "
+        "or micro-batches; the results do not depend on it",
+        json_schema_extra={"pattern": interval.PATTERN},
+    )
 
 
 class Compute(Strict):

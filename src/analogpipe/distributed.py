@@ -53,6 +53,16 @@ def is_leader() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def agree(value: int) -> int:
+    """Return the leader's value, in every process of a job whose pipeline is made."""
+    if _watch is None:
+        return value
+    agreed = torch.tensor(value)
+    with _watch.waiting_for(ALL):
+        dist.broadcast(agreed, 0)
+    return int(agreed)
+
+
 class _Sender:
     """Messages of one shape to a peer, without waiting for it."""
 

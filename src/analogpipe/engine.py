@@ -86,6 +86,7 @@ class Pipeline:
             (schedule.micro_batches,), float("nan"), device=_device(stages[-1])
         )
         self._kept_from: dict[int, int] = {}
+        self._finished = np.zeros(count + 1, dtype=np.int64)  # backwards by stage, before the clock
         self._outputs: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
         self._gradients: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
         self._targets: dict[int, Tensor] = {}
@@ -99,7 +100,7 @@ class Pipeline:
         """Execute all actions with clock < ``until`` (all when None) that were not yet executed."""
         end = self.schedule.cycles if until is None else min(until, self.schedule.cycles)
         first, last = (int(a) for a in np.searchsorted(self._table[0], [self.clock, end]))
-        self._find_kept(last)
+        self._find_kept(first, last)
         forward, backward = int(Kind.F), int(Kind.B)
         for low in range(first, last, _CHUNK):
             chunk = slice(low, min(low + _CHUNK, last))
@@ -116,14 +117,19 @@ class Pipeline:
                     stage.update(self._rates[m - 1](b))
         self.clock = max(self.clock, end)
 
-    def _find_kept(self, last: int) -> None:
+    def _find_kept(self, first: int, last: int) -> None:
         """Find the first micro-batch of each stage whose activations its forward must keep.
 
         All of them where updates come between F and B, else those in flight at the end of this run.
         """
-        _, stage, kind, _ = self._table
-        done = np.bincount(stage[:last][kind[:last] == Kind.B], minlength=self.schedule.stages + 1)
+        self._count_finished(first, last)
+        done = self._finished
         self._kept_from = {i: 0 if self._delayed[i] else int(done[i + 1]) for i in self._stages}
+
+    def _count_finished(self, first: int, last: int) -> None:
+        """Add the backwards in these rows of the table, so that a run in many pieces reads it once."""
+        _, stage, kind, _ = (column[first:last] for column in self._table)
+        self._finished += np.bincount(stage[kind == Kind.B], minlength=len(self._finished))
 
     def _forward(self, stage: Stage, i: int, b: int) -> None:
         if i == 0:
@@ -186,6 +192,8 @@ class Pipeline:
         self.clock = int(state["clock"])
         self.losses.copy_(state["losses"])
         self._targets.clear()
+        self._finished[:] = 0
+        self._count_finished(0, int(np.searchsorted(self._table[0], self.clock)))
         for i, stage in self._stages.items():
             stage.load_state_dict(under(state, f"stage.{i + 1}."))
             if i > 0:

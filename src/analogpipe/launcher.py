@@ -24,24 +24,27 @@ def launch(command: Sequence[str], stages: int) -> int:
     processes = []
     try:
         for rank in range(stages):
-            environment = {
-                "OMP_NUM_THREADS": "1",
-                **os.environ,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(stages),
-                "LOCAL_WORLD_SIZE": str(stages),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(store.port),
-                "TORCHELASTIC_USE_AGENT_STORE": "True",
-            }
-            processes.append(subprocess.Popen(command, env=environment))
+            own = {"OMP_NUM_THREADS": "1", **os.environ, **environment(rank, stages, store.port)}
+            processes.append(subprocess.Popen(command, env=own))
         return _supervise(processes)
     finally:
         for process in processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def environment(rank: int, stages: int, port: int) -> dict[str, str]:
+    """Return what torchrun would set for a process; a TCPStore of this machine listens at ``port``."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(stages),
+        "LOCAL_WORLD_SIZE": str(stages),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
 
 
 def _supervise(processes: Sequence["subprocess.Popen[bytes]"]) -> int:

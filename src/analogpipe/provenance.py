@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
+
+from analogpipe.config import Run
 
 SOURCES = Path(__file__).parent
 
 
-def key(run: BaseModel) -> str:
+def key(run: Run) -> str:
     """Return a digest of a run's configuration, the library's sources and the torch version.
 
-    A checkpoint under another key belongs to another computation.
+    A checkpoint under another key belongs to another computation. How often checkpoints are made
+    changes no result and is left out, so that a run may go on with another interval.
     """
-    digest = hashlib.sha256(run.model_dump_json().encode())
+    settings = run.model_dump_json(exclude={"training": {"checkpoint_every"}})
+    digest = hashlib.sha256(settings.encode())
     digest.update(torch.__version__.encode())
     for source in sorted(SOURCES.glob("*.py")):
         digest.update(source.read_bytes())

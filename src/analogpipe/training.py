@@ -14,7 +14,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe import checkpoint, compute, data, distributed, models, provenance
+from analogpipe import checkpoint, compute, data, distributed, interval, models, provenance
 from analogpipe.augmentation import crop_flip
 from analogpipe.command import run as run_command
 from analogpipe.config import ConfigError, Run, load_profile, load_tile
@@ -22,6 +22,7 @@ from analogpipe.costs import reads
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_json, write_text
 from analogpipe.mitigation import warmed_up
+from analogpipe.pace import Pace
 from analogpipe.partition import from_sizes, partition
 from analogpipe.schedule import Schedule, build
 from analogpipe.seeds import generator
@@ -94,43 +95,50 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
 
     An epoch's row is taken at the clock at which stage 1 has finished the epoch's last
     micro-batch, from the weights as they are at that clock: nothing waits for it. ``file`` holds the
-    data set (see data.load). A run that was
-    killed goes on from its last checkpoint and writes the same bytes.
+    data set (see data.load). A run that was killed goes on from its last checkpoint and writes the
+    same bytes, wherever that was. Raises FileError for a file that cannot be written, e.g. on a full
+    disk; the last checkpoint stays.
     """
     started = time.monotonic()
     leader = distributed.is_leader()
     images = data.load(run.dataset, validation=run.validation, file=file)
     epochs, size = run.training.epochs, run.training.micro_batch
     per_epoch = len(images.train_labels) // size
-    pipeline = make_pipeline(run, images, per_epoch * epochs)
+    total = per_epoch * epochs
+    pipeline = make_pipeline(run, images, total)
     store = checkpoint.Store(out / "checkpoints", provenance.key(run))
     rows: list[dict[str, float]] = []
-    spent = 0.0
+    done, spent = 0, 0.0
     if (saved := store.load()) is not None:
         pipeline.load_state_dict(saved.tensors)
-        rows, spent = saved.notes["rows"], saved.notes["seconds"]
-    ends = pipeline.schedule.finished()[per_epoch - 1 :: per_epoch]
-    for epoch in range(len(rows), epochs):
-        pipeline.run(until=int(ends[epoch]))
-        row = {
-            "epoch": epoch + 1,
-            "samples": (epoch + 1) * per_epoch * size,
-            "cycles": int(ends[epoch]),
-            "train_loss": pipeline.mean_loss(epoch * per_epoch, (epoch + 1) * per_epoch),
-            **evaluate(pipeline, images),
-        }
-        rows.append(row)
+        done, rows, spent = (saved.notes[name] for name in ("micro_batches", "rows", "seconds"))
+    ends = pipeline.schedule.finished()
+    pace = Pace(interval.parse(run.training.checkpoint_every), per_epoch)
+    while done < total:
+        before, since = done, time.monotonic()
+        done = distributed.agree(pace.next(done))
+        pipeline.run(until=int(ends[done - 1]))
+        pace.took(done - before, time.monotonic() - since)
         seconds = spent + time.monotonic() - started
-        if (epoch + 1) % run.training.checkpoint_epochs == 0 and epoch + 1 < epochs:
+        if done % per_epoch == 0:
+            row = {
+                "epoch": done // per_epoch,
+                "samples": done * size,
+                "cycles": int(ends[done - 1]),
+                "train_loss": pipeline.mean_loss(done - per_epoch, done),
+                **evaluate(pipeline, images),
+            }
+            rows.append(row)
+            if leader:
+                print(
+                    f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f}, "
+                    f"test accuracy {row['test_accuracy']:.4f}, {seconds:.1f} s",
+                    flush=True,
+                )
+        if done < total and distributed.agree(int(pace.due(done))):
             state = pipeline.state_dict()
             if leader:
-                store.save(epoch + 1, state, {"rows": rows, "seconds": seconds})
-        if leader:
-            print(
-                f"epoch {epoch + 1}/{epochs}: train loss {row['train_loss']:.4f}, "
-                f"test accuracy {row['test_accuracy']:.4f}, {seconds:.1f} s",
-                flush=True,
-            )
+                store.save(done, state, {"micro_batches": done, "rows": rows, "seconds": seconds})
     pipeline.run()
     pipeline.close()
     if leader:

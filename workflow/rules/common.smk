@@ -35,6 +35,7 @@ RUN = f"{RESULTS}/runs/{PROFILE.dataset.name}/{PROFILE.model.name}/{{device}}/{{
 SWEEP = f"{RESULTS}/sweep/{{device}}/{{mode}}/lr{{rate}}/seed{{seed}}"
 ANALOG = PROFILE.analog_devices
 GPUS = int(PROFILE.compute.device == "cuda")
+UNIMPORTANT = {"checkpoint_every"}  # keys of training that change no result
 
 # A figure is drawn from these tables and from nothing else.
 DRAWN_FROM = {
@@ -135,7 +136,9 @@ def run_settings(wildcards):
         )
     except (FileError, KeyError) as error:
         raise WorkflowError(f"{PROFILE_FILE}: no such run: {error}") from None
-    return run.model_dump_json(exclude={"device", "tile"})
+    return run.model_dump_json(
+        exclude={"device": True, "tile": True, "training": UNIMPORTANT}
+    )
 
 
 def all_runs(wildcards):
@@ -198,5 +201,5 @@ def theory_settings(wildcards):
     device = DEVICES[chosen.device].model_dump_json()
     rates = [PROFILE.learning_rates[chosen.device][m] for m in ("sequential", "async")]
     keys = {"dataset", "model", "stages", "training"}
-    settings = PROFILE.model_dump_json(include=keys)
+    settings = PROFILE.model_dump_json(include=keys, exclude={"training": UNIMPORTANT})
     return f"{chosen.model_dump_json()} {device} {rates} {settings}"

@@ -43,7 +43,8 @@ rule execute_schedules:
     params:
         out=subpath(output.schedules, parent=True),
         settings=PROFILE.model_dump_json(
-            include={"dataset", "model", "modes", "stages", "training"}
+            include={"dataset", "model", "modes", "stages", "training"},
+            exclude={"training": UNIMPORTANT},
         ),
     shell:
         "python -m analogpipe.execution --profile {input.profile} --data {input.data}"
