@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from analogpipe import data, runs
 from analogpipe.cli import app
-from analogpipe.config import DIGITAL, load_profile, load_tile
-from analogpipe.estimate import _latency, estimate
+from analogpipe.config import DIGITAL, load_devices, load_profile, load_tile
+from analogpipe.estimate import _latency, estimate, measure
 from analogpipe.gantt import cells
 from analogpipe.overrides import override
 from analogpipe.schedule import MODES, Kind, Schedule, build
@@ -175,6 +175,34 @@ def test_estimate_is_what_a_run_records(run, trained, tiny_profile):
     assert result.stages[0].activation_bytes == 3 * 4 * 8 * (64 + 16)
     output = run("estimate", "TINY", "--stages", 3, "--set", "training.epochs=2").stdout
     assert f"{record['cycles']:,}" in output
+    assert "16 training runs" in output  # 2 devices, 2 seeds; sequential, sync, async twice
+    assert "on this machine" not in run("estimate", "TINY", "--stages", 3, "--not-here").stdout
+
+
+def test_measured_time_is_that_of_all_micro_batches_and_epochs(tiny_profile):
+    made = load_profile(tiny_profile).run(DIGITAL, "async", 3, 0)
+    found = measure(made, data.load(made.dataset), seconds=0.05)
+    assert (found.micro_batches, found.epochs) == (120, 3)
+    assert found.seconds == pytest.approx(120 * found.micro_batch + 3 * found.evaluation)
+    assert min(found.micro_batch, found.evaluation) > 0
+    assert found.memory > 2**26
+
+
+def test_a_profile_is_the_sum_of_its_runs(tiny_profile, monkeypatch):
+    from analogpipe import estimate as module
+
+    measured = []
+
+    def fake(run, images, seconds):
+        measured.append((run.device, run.mode, run.stages))
+        return module.Measured(1.0, 0.0, 0, 10, 0)
+
+    monkeypatch.setattr(module, "measure", fake)
+    profile = load_profile(tiny_profile)
+    tiles = load_devices(ROOT / "config/devices.yaml")
+    assert module.measure_profile(profile, tiles, None) == (16, 160.0)
+    modes = (("sequential", 1), ("sync", 1), ("async", 3))
+    assert measured == [(d, m, s) for d in profile.devices for m, s in modes]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from analogpipe import checkpoint, data, interval, provenance, training
 from analogpipe.config import DIGITAL, ConfigError, load_devices, load_profile
 from analogpipe.engine import Pipeline
 from analogpipe.files import FileError
+from analogpipe.pace import Pace
 from analogpipe.schedule import Schedule, build
 from analogpipe.training import METRICS, make_pipeline, train
 
@@ -130,6 +132,29 @@ def test_interval_changes_the_checkpoints_alone(make_run, tmp_path, monkeypatch,
     train(make_run(DEVICE, "async"), tmp_path / "two")
     one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+@pytest.mark.parametrize("device", [DIGITAL, DEVICE])
+def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys, device):
+    for name, measured in (("with", 0.0), ("without", float("inf"))):
+        monkeypatch.setattr(training, "MEASURED", measured)
+        train(make_run(device), tmp_path / name)
+        said = re.findall(
+            r"^estimated \S+ \S+ and [0-9.]+ GiB: \S+ ms a micro-batch, 120 micro-batches",
+            capsys.readouterr().out, re.M,
+        )  # fmt: skip
+        assert len(said) == (name == "with")
+    one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("with", "without"))
+    assert one == two
+
+
+@pytest.mark.parametrize(("left", "saves"), [(59.0, False), (61.0, True)])
+def test_a_long_run_saves_at_once(left, saves):
+    pace = Pace(interval.parse("1 min"), 40)
+    assert not pace.due(3)
+    pace.begin(left)
+    assert pace.due(4) == saves
+    assert not pace.due(5)
 
 
 def test_another_interval_goes_on_from_the_same_checkpoints(make_run):

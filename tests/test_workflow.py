@@ -174,6 +174,7 @@ def test_one_run_alone_reruns(finished):
     result = snakemake(finished, "--force", profile=PROFILE, targets=(target,))
     assert result.returncode == 0, result.stderr
     assert "1 of 1 steps" in result.stderr + result.stdout
+    assert re.search(r"^run 16 of 16 done, 0 left: 1 in ", result.stderr + result.stdout, re.M)
     assert (finished / RUN / "metrics.csv").read_bytes() == before
 
 

@@ -227,8 +227,13 @@ def estimate(
     read_ns: Annotated[
         float, typer.Option(min=0, help="time of one array read, for the latency in seconds")
     ] = 100.0,
+    here: Annotated[
+        bool, typer.Option("--here/--not-here", help="measure the simulation on this machine, too")
+    ] = True,
 ) -> None:
-    """Say what a run will take: cycles, latency, and memory of each stage. Trains nothing.
+    """Say what a run will take: cycles, latency, memory of each stage; and time and memory here.
+
+    For the time on this machine a second is trained for each device and mode, and thrown away.
 
     \b
     Example: analogpipe estimate quick --mode sync --stages 8 --set training.epochs=50
@@ -237,7 +242,8 @@ def estimate(
     from analogpipe.estimate import estimate as of_run
 
     run = _run(profile, changes, device, mode, stages, 0, 1.0, None)
-    result = of_run(run, data.load(run.dataset))
+    images = data.load(run.dataset)
+    result = of_run(run, images)
     screen = terminal.console()
     seconds = result.latency * read_ns * 1e-9
     rows = [
@@ -262,6 +268,11 @@ def estimate(
             ],
         )
     )
+    if here:
+        screen.print()
+        screen.print(
+            terminal.table(["", "on this machine", ""], _here(profile, changes, run, images))
+        )
 
 
 @app.command("list")
@@ -407,6 +418,46 @@ def _run(
             raise FileError(f"{path}: has no learning rate for {device}; give --learning-rate")
         profile = profile.model_copy(update={"devices": [*profile.devices, device]})
     return profile.run(device, mode, stages, seed, tile=chosen, learning_rate=learning_rate)
+
+
+def _here(
+    name: str, changes: list[str] | None, run: Any, images: Any
+) -> list[tuple[str, str, str]]:
+    """Return what a run and its whole profile take on this machine, in rows."""
+    import os
+    import time
+
+    import torch
+
+    from analogpipe.config import load_devices, load_profile
+    from analogpipe.estimate import measure, measure_profile
+    from analogpipe.overrides import profile_file
+    from analogpipe.progress import duration
+
+    start = time.process_time()  # of this process, as a run has it
+    torch.set_num_threads(1)  # as the workflow runs it
+    path = profile_file(name)
+    profile = load_profile(path, changes or ())
+    rate = profile.learning_rates.get(run.device, {}).get(run.mode, 0.1)
+    one = measure(run.model_copy(update={"learning_rate": rate}), images)
+    tiles = load_devices(path.parent / profile.devices_file) if profile.analog_devices else {}
+    runs, seconds = measure_profile(profile, tiles, images)
+    seconds += runs * start
+    jobs = 1 if run.compute.device == "cuda" else len(os.sched_getaffinity(0))
+    return [
+        (
+            "one run",
+            duration(one.seconds + start),
+            f"{one.micro_batch * 1e3:.3g} ms a micro-batch, {duration(one.evaluation)} an evaluation, "
+            f"{duration(start)} to start",
+        ),
+        ("its memory", f"{one.memory / 2**30:.2f} GiB", "one thread, one process"),
+        (
+            f"{runs} training runs",
+            duration(seconds / jobs),
+            f"of {profile.profile}, {jobs} at a time; {duration(seconds)} in all",
+        ),
+    ]
 
 
 def _draw(table: Any, out: Path, first: int, clocks: int) -> None:

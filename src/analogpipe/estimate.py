@@ -1,17 +1,22 @@
-"""What a run will take on the accelerators, before it is run: cycles, latency, memory."""
+"""What a run will take, before it is run: cycles, latency, memory of the accelerators; time here."""
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from analogpipe import costs, data, staleness
-from analogpipe.config import Run
+from analogpipe import costs, data, memory, staleness
+from analogpipe.config import Profile, Run
 from analogpipe.layers import AnalogLayer
+from analogpipe.progress import MEASURED
 from analogpipe.schedule import build, cycles, density
+from analogpipe.tile_config import TileConfig
 from analogpipe.timing import simulate
-from analogpipe.training import make_pipeline
+from analogpipe.training import evaluation_seconds, make_pipeline
 
 SIMULATED = 20_000
 """Forward passes of stages up to which a run is timed action by action; a longer one is extrapolated."""
@@ -43,6 +48,63 @@ class Estimate:
     latency_density: float
     speedup: float
     stages: list[StageEstimate]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the simulation of a run takes on this machine: times in seconds, peak memory in bytes."""
+
+    micro_batch: float
+    evaluation: float
+    memory: int
+    micro_batches: int
+    epochs: int
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole run, without start-up."""
+        return self.micro_batch * self.micro_batches + self.evaluation * self.epochs
+
+
+def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
+    """Train for so many ``seconds``, evaluate one batch and make a checkpoint, all thrown away.
+
+    The memory is that of this process, with all that it has done before.
+    """
+    total = len(images.train_labels) // run.training.micro_batch * run.training.epochs
+    pipeline = make_pipeline(run, images, total)
+    ends = pipeline.schedule.finished()
+    done, step, count, spent = 0, 1, 0, 0.0
+    while done < total and (spent < seconds or count == 0):
+        since, before = time.monotonic(), done
+        done = min(total, done + step)
+        pipeline.run(until=int(ends[done - 1]))
+        pipeline.mean_loss(before, done)  # waits for a GPU
+        took = time.monotonic() - since
+        if before or done == total:  # the first micro-batch has start-up work besides
+            count, spent = count + done - before, spent + took
+            step = max(1, min(2 * step, int((seconds - spent) / max(took, 1e-6) * step)))
+    evaluation = evaluation_seconds(pipeline, images)
+    safetensors.torch.save(pipeline.state_dict())
+    return Measured(spent / count, evaluation, memory.peak(), total, run.training.epochs)
+
+
+def measure_profile(
+    profile: Profile, tiles: Mapping[str, TileConfig], images: data.Data, seconds: float = MEASURED
+) -> tuple[int, float]:
+    """Return the number of training runs of a profile, and the sum of their times without start-up.
+
+    Every device is measured in every mode, at the largest stage count.
+    """
+    runs, total = 0, 0.0
+    for device in profile.devices:
+        for mode in profile.modes:
+            trained = profile.trained_stages(mode)
+            run = profile.run(device, mode, max(trained), 0, tile=tiles.get(device))
+            count = len(trained) * len(profile.seeds)
+            runs += count
+            total += count * measure(run, images, seconds).seconds
+    return runs, total
 
 
 def estimate(run: Run, images: data.Data) -> Estimate:

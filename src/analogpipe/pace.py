@@ -1,5 +1,6 @@
 """Where a run pauses: at the ends of epochs, for its checkpoints, and about once a second."""
 
+import math
 import time
 
 from analogpipe.interval import Interval
@@ -33,6 +34,15 @@ class Pace:
         """Learn the speed from what was just run."""
         wanted = micro_batches * self._period / max(seconds, 1e-6)
         self._step = max(1, min(int(wanted), 2 * self._step))  # the first ones are slow
+
+    def begin(self, left: float) -> None:
+        """Make a checkpoint due now if the run will last longer than the interval.
+
+        A disk that is full or closed to the run then shows at its start, and so does the memory
+        that a checkpoint takes.
+        """
+        if self._interval.seconds is not None and left > self._interval.seconds:
+            self._saved_at = -math.inf
 
     def due(self, done: int) -> bool:
         """Whether a checkpoint is due. It counts from here to the next one if so."""

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe import checkpoint, compute, data, distributed, interval, models, provenance
+from analogpipe import checkpoint, compute, data, distributed, interval, memory, models, provenance
 from analogpipe.augmentation import crop_flip
 from analogpipe.command import run as run_command
 from analogpipe.config import ConfigError, Run, load_profile, load_tile
@@ -24,9 +25,11 @@ from analogpipe.files import write_json, write_text
 from analogpipe.mitigation import warmed_up
 from analogpipe.pace import Pace
 from analogpipe.partition import from_sizes, partition
+from analogpipe.progress import MEASURED, Progress
 from analogpipe.schedule import Schedule, build
 from analogpipe.seeds import generator
 from analogpipe.staleness import delay
+from analogpipe.tile import AnalogTile
 
 EVALUATION_BATCH = 512
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
@@ -114,31 +117,42 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
         done, rows, spent = (saved.notes[name] for name in ("micro_batches", "rows", "seconds"))
     ends = pipeline.schedule.finished()
     pace = Pace(interval.parse(run.training.checkpoint_every), per_epoch)
-    while done < total:
-        before, since = done, time.monotonic()
-        done = distributed.agree(pace.next(done))
-        pipeline.run(until=int(ends[done - 1]))
-        pace.took(done - before, time.monotonic() - since)
-        seconds = spent + time.monotonic() - started
-        if done % per_epoch == 0:
-            row = {
-                "epoch": done // per_epoch,
-                "samples": done * size,
-                "cycles": int(ends[done - 1]),
-                "train_loss": pipeline.mean_loss(done - per_epoch, done),
-                **evaluate(pipeline, images),
-            }
-            rows.append(row)
-            if leader:
-                print(
-                    f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.4f}, "
-                    f"test accuracy {row['test_accuracy']:.4f}, {seconds:.1f} s",
-                    flush=True,
-                )
-        if done < total and distributed.agree(int(pace.due(done))):
-            state = pipeline.state_dict()
-            if leader:
-                store.save(done, state, {"micro_batches": done, "rows": rows, "seconds": seconds})
+    with Progress(epochs, per_epoch, done, quiet=not leader) as progress:
+        while done < total:
+            before, since = done, time.monotonic()
+            done = distributed.agree(pace.next(done))
+            pipeline.run(until=int(ends[done - 1]))
+            loss = pipeline.mean_loss(before, done)
+            seconds = time.monotonic() - since
+            pace.took(done - before, seconds)
+            progress.trained(done, loss, seconds)
+            if done % per_epoch == 0:
+                since = time.monotonic()
+                row = {
+                    "epoch": done // per_epoch,
+                    "samples": done * size,
+                    "cycles": int(ends[done - 1]),
+                    "train_loss": pipeline.mean_loss(done - per_epoch, done),
+                    **evaluate(pipeline, images),
+                }
+                rows.append(row)
+                seconds = time.monotonic() - since
+                progress.evaluated(row["train_loss"], row["test_accuracy"], seconds)
+            if done == total:
+                break
+            known = int(progress.measured >= MEASURED)
+            if first := not progress.estimated and bool(distributed.agree(known)):
+                progress.expect(evaluation_seconds(pipeline, images))
+                pace.begin(progress.left)
+            if distributed.agree(int(pace.due(done))):
+                seconds = spent + time.monotonic() - started
+                state = pipeline.state_dict()
+                if leader:
+                    store.save(
+                        done, state, {"micro_batches": done, "rows": rows, "seconds": seconds}
+                    )
+            if first:
+                progress.announce(distributed.total(memory.peak()))
     pipeline.run()
     pipeline.close()
     if leader:
@@ -176,6 +190,31 @@ def evaluate(pipeline: Pipeline, images: data.Data) -> dict[str, float]:
         loss += cross_entropy(scores, target, reduction="sum").item()
         correct += (scores.argmax(1) == target).sum().item()
     return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
+
+
+def evaluation_seconds(pipeline: Pipeline, images: data.Data) -> float:
+    """Return the time that an evaluation will take, from one batch of it. Disturbs no noise stream."""
+    tiles = [
+        part
+        for stage in pipeline.stages
+        for part in stage.module.modules()
+        if isinstance(part, AnalogTile)
+    ]
+    streams = [tile.get_extra_state() for tile in tiles]
+    since = time.monotonic()
+    count = min(EVALUATION_BATCH, len(images.test_labels))
+    evaluate(
+        pipeline,
+        replace(
+            images,
+            test_images=images.test_images[:count],
+            test_labels=images.test_labels[:count],
+        ),
+    )
+    seconds = time.monotonic() - since
+    for tile, state in zip(tiles, streams, strict=True):
+        tile.set_extra_state(state)
+    return seconds * len(images.test_labels) / count
 
 
 def main(
