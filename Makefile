@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures report sweep docs reference lock test test-all check peer bench-analog bench-pipeline clean
+.PHONY: figures report sweep docs reference lock test test-all test-slurm check peer bench-analog bench-pipeline clean
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
@@ -37,6 +37,11 @@ test: $(READY)  ## run the tests
 
 test-all: $(READY)  ## run all tests, the slow ones too
 	$(BIN)/python -m pytest -q -m 'not gpu and not slurm'
+
+test-slurm: $(READY)  ## start a Slurm cluster of one machine and kill one of its jobs (root; installs slurm-wlm)
+	tests/slurm/install.sh
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[slurm]'
+	$(BIN)/python -m pytest -q -s -m slurm
 
 check: $(READY)  ## types, style and workflow lint
 	$(BIN)/mypy src

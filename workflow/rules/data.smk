@@ -1,6 +1,7 @@
 """The images of the profile, downloaded or decoded once, for all runs to share."""
 
 
+# On a cluster too it runs where Snakemake does: the other nodes seldom reach the Internet.
 rule data:
     input:
         sources("datasets"),
@@ -9,6 +10,7 @@ rule data:
         file=f"{RESULTS}/data.safetensors",
     log:
         f"logs/{PROFILE.profile}/data.log",
+    localrule: True
     conda:
         ENVIRONMENT
     params:
