@@ -6,6 +6,8 @@ from torch import nn
 
 from analogpipe.compute import Autocast, prepare
 from analogpipe.config import Compute, ConfigError
+from analogpipe.layers import AnalogConv2d, AnalogLinear
+from analogpipe.tile_config import TileConfig
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -29,3 +31,21 @@ def test_bfloat16_inside_float32_outside():
     assert (seen, y.dtype) == ([torch.bfloat16], torch.float32)
     assert torch.allclose(y, module(x), atol=0.02)
     assert not torch.equal(y, module(x))
+
+
+def test_analog_layers_stay_in_float32():
+    tile = TileConfig.parse({"device": {"kind": "ideal"}})
+    layers = [
+        AnalogConv2d(2, 3, 3, tile, seed=0, name="conv"),
+        nn.Flatten(),
+        AnalogLinear(3 * 4 * 4, 5, tile, seed=0, name="linear"),
+    ]
+    seen = []
+    for layer in (layers[0], layers[2]):
+        layer.register_forward_hook(lambda layer, args, y: seen.append((args[0].dtype, y.dtype)))
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Tanh(), *layers)
+    Autocast(module)(torch.rand(2, 1, 6, 6)).sum().backward()
+    assert seen == [(torch.float32, torch.float32)] * 2
+    assert {e.dtype for layer in (layers[0], layers[2]) for e in layer.pending_state()} == {
+        torch.float32
+    }

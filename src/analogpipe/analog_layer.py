@@ -1,7 +1,7 @@
 """What all layers with analog tiles share."""
 
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,13 @@ class AnalogLayer(nn.Module):
         self._pending: list[Tensor] = []
         # autograd calls backward only where something requires a gradient
         self._anchor = torch.empty(0, requires_grad=True)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the layer; under autocast in float32 all the same, as an array has no other precision."""
+        if not torch.is_autocast_enabled(args[0].device.type):
+            return super().__call__(*args, **options)
+        with torch.autocast(args[0].device.type, enabled=False):
+            return super().__call__(args[0].float(), *args[1:], **options)
 
     def update(self, lr: float) -> None:
         """Apply the pending micro-batches in their order and clear them."""

@@ -25,12 +25,14 @@ ON_THIS_CLUSTER = [
 def start(where: Path, tiny_profile: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start the whole tiny workflow in a folder; its log is ``snakemake.log`` there.
 
-    The runs are ten times as long as the profile's, with a checkpoint every 40 micro-batches, so that one can be killed
-    in their midst.
+    The runs are ten times as long as the profile's, with a checkpoint every 40 micro-batches, so that
+    one can be killed in their midst.
     """
     where.mkdir()
     content = tiny_profile.read_text().replace("../../config", str(ROOT / "config"))
-    content = content.replace("epochs: 3}", f"epochs: {EPOCHS}, checkpoint_every: 40 micro-batches}}")
+    content = content.replace(
+        "epochs: 3}", f"epochs: {EPOCHS}, checkpoint_every: 40 micro-batches}}"
+    )
     (where / "profile.yaml").write_text(content)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *options,
                "--config", "profile=profile.yaml"]  # fmt: skip
