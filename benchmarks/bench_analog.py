@@ -7,8 +7,9 @@ random and new at each step, so that the loss stays where training begins, near 
 pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 unless ``--rates`` says
 otherwise. Ours and AIHWKit have the soft-bounds device with spread, the default converters and noise,
 and the stochastic update. Each round times all three one after the other; ratios are taken within a
-round, and their medians reported. Writes results/bench/analog.json and prints it last. With
-``--memory``: user and system time of a step and peak memory, each in a process of its own.
+round, and their medians reported. ``cpu`` are processor times, of all threads: what a busy machine
+disturbs least. Writes results/bench/analog.json and prints it last. With ``--memory``: user and system
+time of a step and peak memory, each in a process of its own.
 """
 
 import argparse
@@ -172,31 +173,29 @@ def measure(case: str, threads: int, lr: float) -> dict[str, Any]:
     for step in steps.values():
         for _ in range(3 if case in INNER else 1):
             step()
-    times: dict[str, list[float]] = {kind: [] for kind in steps}
+    wall: dict[str, list[float]] = {kind: [] for kind in steps}
+    cpu: dict[str, list[float]] = {kind: [] for kind in steps}
     for _ in range(ROUNDS.get(case, 7)):
         for kind, step in steps.items():
             inner = INNER.get(case, 1)
             if kind == "aihwkit":
                 inner = -(-inner // 5)
-            begin = time.perf_counter()
+            begin, begin_cpu = time.perf_counter(), time.process_time()
             for _ in range(inner):
                 step()
-            times[kind].append((time.perf_counter() - begin) / inner * 1e3)
-    over_digital = [a / d for a, d in zip(times["ours"], times["digital"], strict=True)]
-    peer_over_digital = [p / d for p, d in zip(times["aihwkit"], times["digital"], strict=True)]
-    over_ours = [p / a for p, a in zip(times["aihwkit"], times["ours"], strict=True)]
-    quartiles = statistics.quantiles(over_digital, n=4)
-    medians = {f"{kind}_ms": round(statistics.median(values), 4) for kind, values in times.items()}
-    return {
-        "case": case,
-        "threads": threads,
-        "learning_rate": lr,
-        **medians,
-        "ours_over_digital": round(statistics.median(over_digital), 3),
-        "aihwkit_over_ours": round(statistics.median(over_ours), 3),
-        "aihwkit_over_digital": round(statistics.median(peer_over_digital), 3),
-        "spread": round((quartiles[2] - quartiles[0]) / quartiles[1], 3),
-    }
+            wall[kind].append((time.perf_counter() - begin) / inner * 1e3)
+            cpu[kind].append((time.process_time() - begin_cpu) / inner * 1e3)
+    result: dict[str, Any] = {"case": case, "threads": threads, "learning_rate": lr}
+    for name, times in (("", wall), ("cpu_", cpu)):
+        result |= {f"{name}{kind}_ms": statistics.median(times[kind]) for kind in times}
+        for above, below in (("ours", "digital"), ("aihwkit", "ours"), ("aihwkit", "digital")):
+            ratios = [a / b for a, b in zip(times[above], times[below], strict=True)]
+            quartiles = statistics.quantiles(ratios, n=4)
+            result[f"{name}{above}_over_{below}"] = quartiles[1]
+            result[f"{name}{above}_over_{below}_spread"] = (
+                quartiles[2] - quartiles[0]
+            ) / quartiles[1]
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in result.items()}
 
 
 def resources(case: str, kind: str) -> dict[str, float]:
