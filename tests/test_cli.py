@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from analogpipe import data, runs
+from analogpipe import curves, data, runs
 from analogpipe.cli import app
 from analogpipe.config import DIGITAL, load_devices, load_profile, load_tile
 from analogpipe.estimate import _latency, estimate, measure
@@ -242,6 +242,21 @@ def test_compare(run, trained):
         assert row["ratio"] == row["two"] / row["one"]
     printed = run("compare", trained / "sequential", trained / "async", "--target", 0.2).stdout
     assert "cycles to 0.2" in printed
+
+
+def test_plot(run, trained, tmp_path):
+    one, two = (runs.read(trained / mode) for mode in ("sequential", "async"))
+    assert curves.names([one, two]) == ["sequential, M=1", "async, M=3"]
+    assert curves.names([one]) == ["digital, sequential, M=1"]
+    panels = curves.figure([one, two]).axes
+    for axes, x in zip(panels, ("samples", "cycles"), strict=True):
+        for line, of in zip(axes.lines, (one, two), strict=True):
+            assert line.get_xdata().tolist() == of.metrics[x].tolist()
+            assert line.get_ydata().tolist() == of.metrics["test_accuracy"].tolist()
+    out = tmp_path / "curves.png"
+    assert run("plot", one.folder, two.folder, "--out", out).exit_code == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "allowed: a name that ends in .pdf" in run("plot", one.folder, "--out", "x.doc").stderr
 
 
 def test_validate(run):

@@ -357,6 +357,22 @@ def compare(
 
 
 @app.command()
+def plot(
+    runs_: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders of runs")],
+    out: Annotated[Path, typer.Option(help="file to write: .pdf, .png, .svg")] = Path("curves.pdf"),
+) -> None:
+    """Draw the test accuracy of runs against samples and clock cycles.
+
+    \b
+    Example: analogpipe plot results/quick/runs/digits/resmlp8/digital/{sequential/M1,async/M4}/seed0
+    """
+    from analogpipe import curves, runs
+
+    _save(curves.figure([runs.read(folder) for folder in runs_]), out)
+    typer.echo(f"written to {out}")
+
+
+@app.command()
 def validate(
     file: Annotated[str, typer.Argument(help="YAML file, or the name of a profile in config/")],
     devices: Annotated[
@@ -462,19 +478,26 @@ def _here(
 
 def _draw(table: Any, out: Path, first: int, clocks: int) -> None:
     """Write a schedule as text or as a picture, by the suffix of the file."""
-    from analogpipe.files import write_bytes, write_text
+    from analogpipe.files import write_text
 
     if out.suffix == ".txt":
         write_text(out, table.to_text())
         return
-    if out.suffix not in (".pdf", ".png", ".svg"):
-        raise FileError(f"--out: found {out}, allowed: a name that ends in .txt, .pdf, .png, .svg")
-    import io
-
     from analogpipe.gantt import figure
 
+    _save(figure(table, first, clocks), out, "a name that ends in .txt, ")
+
+
+def _save(figure: Any, out: Path, allowed: str = "a name that ends in ") -> None:
+    """Write a figure in the format of the file's suffix."""
+    import io
+
+    from analogpipe.files import write_bytes
+
+    if out.suffix not in (".pdf", ".png", ".svg"):
+        raise FileError(f"--out: found {out}, allowed: {allowed}.pdf, .png, .svg")
     drawn = io.BytesIO()
-    figure(table, first, clocks).savefig(drawn, format=out.suffix[1:], dpi=200)
+    figure.savefig(drawn, format=out.suffix[1:], dpi=200)
     write_bytes(out, drawn.getvalue())
 
 
