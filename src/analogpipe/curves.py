@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from analogpipe.figures import COLUMN
 from analogpipe.runs import FinishedRun
@@ -22,6 +23,9 @@ def figure(runs: Sequence[FinishedRun]) -> Figure:
     panels[1].set(xlabel="clock cycles")
     if len({int(run.metrics["cycles"].iloc[-1]) for run in runs}) > 1:
         panels[1].set_xscale("log")
+        panels[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panels[1].xaxis.set_minor_formatter(NullFormatter())
     for axes in panels:
         sns.despine(ax=axes)
     panels[0].legend(frameon=False, fontsize="small")
