@@ -242,6 +242,8 @@ def test_compare(run, trained):
         assert row["ratio"] == row["two"] / row["one"]
     printed = run("compare", trained / "sequential", trained / "async", "--target", 0.2).stdout
     assert "cycles to 0.2" in printed
+    assert "at 1 and 3 stages" in printed
+    assert "stages" not in run("compare", trained / "async", trained / "async").stdout
 
 
 def test_plot(run, trained, tmp_path):

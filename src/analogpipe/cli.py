@@ -347,13 +347,20 @@ def compare(
     """
     from analogpipe import runs, terminal
 
-    frame = runs.compare(runs.read(one), runs.read(two), target)
+    first, second = runs.read(one), runs.read(two)
+    frame = runs.compare(first, second, target)
     head = ["", str(one), str(two), "two over one"]
     terminal.console().print(
         terminal.table(
             head, [[*map(terminal.show, row)] for row in frame.itertuples(index=False, name=None)]
         )
     )
+    counts = first.config.stages, second.config.stages
+    if counts[0] != counts[1]:
+        typer.echo(
+            f"A clock cycle is one stage's work: at {counts[0]} and {counts[1]} stages they last "
+            "differently long. Compare cycles at one --stages."
+        )
 
 
 @app.command()
