@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures report sweep docs reference lock test test-all test-slurm check peer bench-analog bench-pipeline clean
+.PHONY: figures report sweep docs reference lock test test-all coverage test-slurm check peer bench-analog bench-pipeline clean
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
@@ -42,6 +42,9 @@ test-slurm: $(READY)  ## start a Slurm cluster of one machine and kill one of it
 	tests/slurm/install.sh
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[slurm]'
 	$(BIN)/python -m pytest -q -s -m slurm
+
+coverage: $(READY)  ## run the tests and say which lines of src they reach
+	$(BIN)/python -m pytest -q --cov=analogpipe --cov-report=term:skip-covered
 
 check: $(READY)  ## types, style and workflow lint
 	$(BIN)/mypy src
