@@ -76,6 +76,7 @@ def test_file_gives_the_same_data(tmp_path):
     for name, value in vars(direct).items():
         other = getattr(kept, name)
         assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
+    assert direct.digest() == kept.digest() != data.load(DIGITS, validation=True).digest()
     other = DIGITS.model_copy(update={"name": "other"})
     with pytest.raises(FileError, match=r"digits\.safetensors: not the data of other: made for"):
         data.load(other, file=file)

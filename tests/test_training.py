@@ -158,9 +158,10 @@ def test_a_long_run_saves_at_once(left, saves):
 
 
 def test_another_interval_goes_on_from_the_same_checkpoints(make_run):
-    keys = {provenance.key(make_run(checkpoint_every=every)) for every in ("1 min", "2 s")}
+    keys = {provenance.key(make_run(checkpoint_every=every), "data") for every in ("1 min", "2 s")}
     assert len(keys) == 1
-    assert provenance.key(make_run(micro_batch=4)) not in keys
+    assert provenance.key(make_run(micro_batch=4), "data") not in keys
+    assert provenance.key(make_run(), "other data") not in keys
 
 
 @pytest.mark.parametrize("text", ["0 s", "5", "5 hours", "-1 s", "1.5 micro-batches", "", 7, None])

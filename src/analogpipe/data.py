@@ -1,5 +1,6 @@
 """Images and labels, held in memory, and the order in which a run sees them."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,13 @@ class Data:
         """Return images (b, C, H, W) uint8 as float32, such that the channels of the training images
         have mean 0 and standard deviation 1."""
         return images.float().sub_(self.mean).div_(self.deviation)
+
+    def digest(self) -> str:
+        """Return a digest of all images and labels."""
+        digest = hashlib.sha256()
+        for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "Data":
         """Return the data set with all its tensors on a device."""

@@ -15,29 +15,31 @@ from analogpipe.config import Run
 SOURCES = Path(__file__).parent
 
 
-def key(run: Run) -> str:
-    """Return a digest of a run's configuration, the library's sources and the torch version.
+def key(run: Run, data: str) -> str:
+    """Return a digest of a run's configuration, its data (Data.digest), the library's sources and the
+    torch version.
 
     A checkpoint under another key belongs to another computation. How often checkpoints are made
     changes no result and is left out, so that a run may go on with another interval.
     """
     settings = run.model_dump_json(exclude={"training": {"checkpoint_every"}})
     digest = hashlib.sha256(settings.encode())
-    digest.update(torch.__version__.encode())
+    digest.update(f"{data} {torch.__version__}".encode())
     for source in sorted(SOURCES.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def environment() -> dict[str, Any]:
-    """Return versions, git commit, device and threads, for the record of a run."""
+def environment(device: str) -> dict[str, Any]:
+    """Return versions, git commit, device (``cpu`` or ``cuda``, then with the name of the GPU) and
+    threads, for the record of a run."""
     return {
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("analogpipe", "torch", "numpy")},
         },
         "git_commit": commit(),
-        "device": "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),

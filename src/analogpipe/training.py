@@ -109,7 +109,7 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
     per_epoch = len(images.train_labels) // size
     total = per_epoch * epochs
     pipeline = make_pipeline(run, images, total)
-    store = checkpoint.Store(out / "checkpoints", provenance.key(run))
+    store = checkpoint.Store(out / "checkpoints", provenance.key(run, images.digest()))
     rows: list[dict[str, float]] = []
     done, spent = 0, 0.0
     if (saved := store.load()) is not None:
@@ -174,7 +174,7 @@ def _write(
             "density": schedule.density,
             "micro_batches": schedule.micro_batches,
             "wall_seconds": round(seconds, 3),
-            **provenance.environment(),
+            **provenance.environment(run.compute.device),
         },
     )
 
