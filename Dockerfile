@@ -13,7 +13,7 @@ WORKDIR /opt/analogpipe
 
 # First what changes seldom: an edit of the sources then reuses this layer of several gigabytes (torch with CUDA).
 COPY requirements.lock ./
-RUN python -m pip install --no-cache-dir --require-hashes --requirement requirements.lock
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes --requirement requirements.lock
 
 COPY LICENSE README.md pyproject.toml environment.yml Snakefile ./
 COPY config config
