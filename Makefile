@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures report sweep docs reference lock test test-all coverage test-slurm check peer bench-analog bench-pipeline clean
+.PHONY: figures report sweep docs reference lock test test-all coverage test-slurm test-report check peer bench-analog bench-pipeline clean
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
@@ -28,7 +28,8 @@ figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claim
 
 report: figures  ## build the report of PROFILE, results/PROFILE/report.html, for a browser
 	$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) -- all notebook
-	$(BIN)/snakemake --report results/$(PROFILE)/report.html --config profile=$(PROFILE) -- all notebook
+	$(BIN)/snakemake --report results/$(PROFILE)/report.html --report-stylesheet workflow/report/style.css \
+	  --config profile=$(PROFILE) -- all notebook
 
 sweep: $(READY)  ## run the sweep that the learning rates come from (PROFILE=quick)
 	$(BIN)/snakemake --config profile=$(PROFILE) -- sweep
@@ -46,6 +47,9 @@ test-slurm: $(READY)  ## start a Slurm cluster of one machine and kill one of it
 
 coverage: $(READY)  ## run the tests and say which lines of src they reach
 	$(BIN)/python -m pytest -q --cov=analogpipe --cov-report=term:skip-covered
+
+test-report: $(READY)  ## look at the tiny profile's report in a headless browser (chromium; else it is skipped)
+	$(BIN)/python -m pytest -q -rs -m browser
 
 check: $(READY)  ## types, style and workflow lint
 	$(BIN)/mypy src

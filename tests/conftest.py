@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from run_snakemake import PROFILE, ROOT, snakemake
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,6 +18,17 @@ def _one_thread():
 def tiny_profile() -> Path:
     """The profile that runs in seconds."""
     return ROOT / "tests" / "profiles" / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, tiny_profile) -> Path:
+    """A folder in which the whole workflow has run on a copy of the tiny profile."""
+    where = tmp_path_factory.mktemp("workflow")
+    content = tiny_profile.read_text().replace("../../config", str(ROOT / "config"))
+    (where / PROFILE).write_text(content)
+    result = snakemake(where, "--quiet", "rules", profile=PROFILE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return where
 
 
 @pytest.fixture

@@ -93,11 +93,12 @@ def test_address_of_a_run(tiny_profile, tmp_path):
 
 
 def test_write_table(tmp_path):
-    frame = pd.DataFrame({"mode": ["async"], "some_number": [1 / 3]})
+    frame = pd.DataFrame({"mode": ["a < b"], "some_number": [1 / 3]})
     write_table(frame, tmp_path / "t")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), frame)
     assert "0.3333" in (tmp_path / "t.md").read_text()
     assert r"\toprule" in (tmp_path / "t.tex").read_text()
+    assert "<td>a &lt; b</td>\n      <td>0.3333</td>" in (tmp_path / "t.html").read_text()
 
 
 def test_speedup_is_drawn_where_a_device_never_reaches_the_target(tmp_path):

@@ -1,8 +1,6 @@
 """The workflow, run for real on a profile that takes seconds, and its plans for others."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,18 +8,9 @@ import pandas as pd
 import pytest
 
 from analogpipe.claims import COLUMNS, RULES
+from run_snakemake import PROFILE, snakemake
 
-ROOT = Path(__file__).parents[1]
 RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"
-
-
-def snakemake(
-    where: Path, *arguments: str, profile: Path | str, targets: tuple[str, ...] = ()
-) -> subprocess.CompletedProcess[str]:
-    """Run snakemake in a folder, on the repository's Snakefile."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"),
-               "--cores", "2", *arguments, "--config", f"profile={profile}", "--", *targets]  # fmt: skip
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
 
 
 def planned(where: Path, *targets: str, profile: Path | str) -> Counter[str]:
@@ -35,20 +24,6 @@ def planned(where: Path, *targets: str, profile: Path | str) -> Counter[str]:
             if rule != "total"
         }
     )
-
-
-PROFILE = "profile.yaml"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_profile):
-    """A folder in which the whole workflow has run on a copy of the tiny profile."""
-    where = tmp_path_factory.mktemp("workflow")
-    content = tiny_profile.read_text().replace("../../config", str(ROOT / "config"))
-    (where / PROFILE).write_text(content)
-    result = snakemake(where, "--quiet", "rules", profile=PROFILE)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return where
 
 
 @pytest.fixture

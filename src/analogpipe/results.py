@@ -16,6 +16,15 @@ from analogpipe.files import FileError, write_text
 from analogpipe.schedule import build, cycles, density, slots_per_clock
 
 CONFIDENCE = 0.95
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<style>
+body { font: 14px/1.4 sans-serif }
+table { border-collapse: collapse }
+th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+th { position: sticky; top: 0; background: white }
+</style>
+"""
 
 
 def run_folder(
@@ -183,7 +192,7 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_table(frame: pd.DataFrame, path: Path, digits: int = 4) -> None:
-    """Write a table as CSV (all digits), Markdown and LaTeX (rounded), beside each other."""
+    """Write a table as CSV (all digits), Markdown, LaTeX and HTML (rounded), beside each other."""
     write_text(path.with_suffix(".csv"), frame.to_csv(index=False))
     write_text(
         path.with_suffix(".md"), frame.to_markdown(index=False, floatfmt=f".{digits}f") + "\n"
@@ -191,6 +200,10 @@ def write_table(frame: pd.DataFrame, path: Path, digits: int = 4) -> None:
     header = [str(name).replace("_", " ") for name in frame.columns]
     latex = frame.set_axis(header, axis=1).to_latex(index=False, float_format=f"%.{digits}f")
     write_text(path.with_suffix(".tex"), latex)
+    rows = frame.set_axis(header, axis=1).to_html(
+        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.{digits}f}"
+    )
+    write_text(path.with_suffix(".html"), f"{_PAGE}{rows}\n")
 
 
 def main(

@@ -12,19 +12,19 @@ rule aggregate:
     output:
         expand(
             f"{RESULTS}/tables/{{name}}.csv",
-            name=["runs", "targets", "response", "calibration"],
+            name=["runs", "targets", "response", "calibration", "table1", "table2"],
         ),
         report(
-            f"{RESULTS}/tables/table1.csv",
+            f"{RESULTS}/tables/table1.html",
             caption="../report/table1.rst",
             category="Tables",
-            labels={"table": "table1"},
+            labels={"result": "table 1"},
         ),
         report(
-            f"{RESULTS}/tables/table2.csv",
+            f"{RESULTS}/tables/table2.html",
             caption="../report/table2.rst",
             category="Tables",
-            labels={"table": "table2"},
+            labels={"result": "table 2"},
         ),
         expand(
             f"{RESULTS}/tables/{{name}}.{{kind}}",
@@ -53,12 +53,12 @@ rule claims:
         theory=theory_evidence,
     output:
         report(
-            f"{RESULTS}/tables/claims.csv",
+            f"{RESULTS}/tables/claims.html",
             caption="../report/claims.rst",
             category="Claims",
-            labels={"table": "claims"},
+            labels={"result": "claims"},
         ),
-        expand(f"{RESULTS}/tables/claims.{{kind}}", kind=["md", "tex"]),
+        expand(f"{RESULTS}/tables/claims.{{kind}}", kind=["csv", "md", "tex"]),
     log:
         f"logs/{PROFILE.profile}/claims.log",
     conda:

@@ -185,6 +185,13 @@ def table_options(wildcards):
     return [f"--table {table}" for table in figure_tables(wildcards)]
 
 
+def figure_label(wildcards):
+    """Name of a figure in the report, so that names sort by number."""
+    name = wildcards.get("figure") or wildcards.get("theory_figure")
+    number, _, shows = name.removeprefix("fig").partition("_")
+    return {"result": f"fig. {int(number):02d}: {shows}"}
+
+
 def theory_evidence(wildcards):
     """Tables of the theory by which claims are judged; none where the profile has no theory."""
     names = ["table3", "theory_checks"] if PROFILE.theory else []

@@ -11,7 +11,7 @@ rule figure:
             f"{FIGURES}/{{figure}}.png",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels=figure_label,
         ),
     log:
         f"logs/{PROFILE.profile}/figures/{{figure}}.log",
@@ -36,7 +36,7 @@ rule device_figure:
             f"{FIGURES}/devices/{{device}}.png",
             caption="../report/device.rst",
             category="Devices",
-            labels={"device": "{device}"},
+            labels={"result": "{device}"},
         ),
     log:
         f"logs/{PROFILE.profile}/figures/devices/{{device}}.log",

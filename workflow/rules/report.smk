@@ -12,13 +12,14 @@ rule notebook:
         all_runs,
         rules.calibration.input,
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
+        template=f"{workflow.basedir}/workflow/notebooks/offline/index.html.j2",
         profile=ancient(PROFILE_FILE),
     output:
         report(
             f"{RESULTS}/inspect.html",
             caption="../report/notebook.rst",
             category="Notebook",
-            labels={"page": "inspect"},
+            labels={"result": "single runs"},
         ),
     log:
         f"logs/{PROFILE.profile}/notebook.log",
@@ -27,7 +28,9 @@ rule notebook:
     params:
         out=subpath(output[0], parent=True),
         name=subpath(output[0], basename=True),
+        templates=subpath(input.template, ancestor=2),
     shell:
         'ANALOGPIPE_FOLDER="$PWD" ANALOGPIPE_PROFILE={input.profile}'
         " python -m jupyter nbconvert --to html --execute {input.notebook}"
+        " --template offline --TemplateExporter.extra_template_basedirs={params.templates}"
         ' --output-dir "$PWD"/{params.out} --output {params.name} > {log} 2>&1'

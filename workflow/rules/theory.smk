@@ -32,12 +32,12 @@ rule theory_tables:
     output:
         expand(f"{RESULTS}/tables/{{name}}.csv", name=THEORY_TABLES),
         report(
-            f"{RESULTS}/tables/table3.csv",
+            f"{RESULTS}/tables/table3.html",
             caption="../report/table3.rst",
             category="Theory",
-            labels={"figure": "table3"},
+            labels={"result": "table 3"},
         ),
-        expand(f"{RESULTS}/tables/table3.{{kind}}", kind=["md", "tex"]),
+        expand(f"{RESULTS}/tables/table3.{{kind}}", kind=["csv", "md", "tex"]),
     log:
         f"logs/{PROFILE.profile}/theory/tables.log",
     conda:
@@ -59,7 +59,7 @@ rule theory_figure:
             f"{FIGURES}/{{theory_figure}}.png",
             caption="../report/figure.rst",
             category="Theory",
-            labels={"figure": "{theory_figure}"},
+            labels=figure_label,
         ),
     log:
         f"logs/{PROFILE.profile}/figures/{{theory_figure}}.log",
