@@ -67,7 +67,7 @@ reference: $(READY)  ## keep the tables and figures of PROFILE as reference resu
 
 lock: pyproject.toml  ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-annotate --output-file requirements.lock
+	  --no-strip-extras --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 peer: $(READY)  ## install AIHWKit, which the peer tests and benchmarks compare with
 	$(BIN)/python -m pip install --quiet --no-deps aihwkit==1.1.0

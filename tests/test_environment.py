@@ -1,7 +1,9 @@
 """pyproject.toml, requirements.lock and environment.yml describe one environment."""
 
 import re
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,19 +24,23 @@ LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 
 
+def lines(python: str) -> list[Requirement]:
+    """Return the pins of the lock that hold for one version of Python on Linux."""
+    variables = {
+        "python_full_version": f"{python}.5",
+        "python_version": python,
+        "sys_platform": "linux",
+    }
+    pins = [
+        Requirement(line.rstrip("\\ "))
+        for line in re.findall(r"^[a-zA-Z0-9].*==.*$", LOCK, re.MULTILINE)
+    ]
+    return [pin for pin in pins if pin.marker is None or pin.marker.evaluate(variables)]
+
+
 def locked(python: str) -> dict[str, str]:
     """Return name -> version of the lock for one version of Python on Linux."""
-    versions = {}
-    for line in re.findall(r"^[a-zA-Z0-9].*==.*$", LOCK, re.MULTILINE):
-        requirement = Requirement(line.rstrip("\\ "))
-        variables = {
-            "python_full_version": f"{python}.5",
-            "python_version": python,
-            "sys_platform": "linux",
-        }
-        if requirement.marker is None or requirement.marker.evaluate(variables):
-            versions[canonicalize_name(requirement.name)] = str(requirement.specifier)[2:]
-    return versions
+    return {canonicalize_name(pin.name): str(pin.specifier)[2:] for pin in lines(python)}
 
 
 def conda() -> dict[str, str]:
@@ -64,6 +70,24 @@ def test_lock_has_hashes_and_no_addresses():
     assert all(pin.endswith("\\") for pin in pins)
     assert LOCK.count("--hash=sha256:") >= len(pins)
     assert "://" not in LOCK
+
+
+def test_lock_names_the_extras_that_packages_ask_for():
+    """Older pips (23.2) look for ``coverage[toml]`` beside a locked ``coverage``, and refuse what they find."""
+    pins = {
+        canonicalize_name(pin.name): pin
+        for pin in lines(f"{sys.version_info[0]}.{sys.version_info[1]}")
+    }
+    asked = [
+        requirement
+        for name in pins
+        for requirement in map(Requirement, metadata.requires(name) or [])
+        if requirement.extras
+        and (requirement.marker is None or requirement.marker.evaluate({"extra": ""}))
+    ]
+    assert asked
+    for requirement in asked:
+        assert requirement.extras <= pins[canonicalize_name(requirement.name)].extras, requirement
 
 
 def test_fixed_pair():
