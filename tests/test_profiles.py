@@ -46,5 +46,9 @@ def test_only_runs_on_a_gpu_ask_for_one(tmp_path, edited):
     plan = re.findall(
         r"^rule (\w+):.*?^ +resources: (.*?)$", result.stdout + result.stderr, re.M | re.S
     )
-    assert {rule for rule, resources in plan if "gpu=1" in resources} == {"train"}
+    assert {rule for rule, resources in plan if "gpu=1" in resources} == {
+        "train",
+        "execute_schedules",
+        "theory_run",
+    }
     assert "calibrate" in {rule for rule, _ in plan}

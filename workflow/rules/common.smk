@@ -198,6 +198,11 @@ def theory_evidence(wildcards):
     return [f"{RESULTS}/tables/{name}.csv" for name in names]
 
 
+def theory_gpus(wildcards):
+    """GPUs of an experiment of the theory: only the network computes where the profile says."""
+    return GPUS if wildcards.experiment == "network" else 0
+
+
 def theory_settings(wildcards):
     """What an experiment of the theory depends on in the profile."""
     if PROFILE.theory is None:

@@ -13,6 +13,8 @@ rule theory_run:
     conda:
         ENVIRONMENT
     threads: 1
+    resources:
+        gpu=theory_gpus,
     params:
         out=subpath(output[0], parent=True),
         settings=theory_settings,

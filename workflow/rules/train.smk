@@ -40,6 +40,8 @@ rule execute_schedules:
         f"logs/{PROFILE.profile}/execute_schedules.log",
     conda:
         ENVIRONMENT
+    resources:
+        gpu=GPUS,
     params:
         out=subpath(output.schedules, parent=True),
         settings=PROFILE.model_dump_json(
