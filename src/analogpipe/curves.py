@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from analogpipe.figures import COLUMN
+from analogpipe.figures import COLUMN, count_ticks
 from analogpipe.runs import FinishedRun
 
 
@@ -23,9 +22,7 @@ def figure(runs: Sequence[FinishedRun]) -> Figure:
     panels[1].set(xlabel="clock cycles")
     if len({int(run.metrics["cycles"].iloc[-1]) for run in runs}) > 1:
         panels[1].set_xscale("log")
-        panels[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panels[1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        panels[1].xaxis.set_minor_formatter(NullFormatter())
+        count_ticks(panels[1].xaxis)
     for axes in panels:
         sns.despine(ax=axes)
     panels[0].legend(frameon=False, fontsize="small")

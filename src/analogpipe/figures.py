@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 import typer
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -65,6 +66,13 @@ def _line(
         label=label,
     )
     axes.fill_between(x, low, high, color=style["colour"], alpha=0.2, linewidth=0)
+
+
+def count_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis, as counts like 20,000."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes) -> None:
@@ -231,9 +239,7 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
             axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
             sns.despine(ax=axes)
         row[1].set_xscale("log")
-        row[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        row[1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        row[1].xaxis.set_minor_formatter(NullFormatter())
+        count_ticks(row[1].xaxis)
         row[0].set(ylabel="test accuracy")
         _name(row[1], name)
     _legend(panels[0, 0])
@@ -286,9 +292,7 @@ def speedup(tables: dict[str, pd.DataFrame]) -> Figure:
         axes.set_xscale("log", base=2)
         if here["cycles"].notna().any():
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            count_ticks(axes.yaxis)
         else:
             axes.set_yticks([])
             axes.text(0.5, 0.5, "not reached", ha="center", transform=axes.transAxes)

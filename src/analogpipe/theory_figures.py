@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
 from analogpipe.command import run as run_command
-from analogpipe.figures import COLUMN, Drawing, draw, mode_styles
+from analogpipe.figures import COLUMN, Drawing, count_ticks, draw, mode_styles
 
 MODES = ["sequential", "sync", "async"]
 STYLES = mode_styles(MODES)
@@ -208,9 +208,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Figure:
         sns.despine(ax=axes)
     panels[0].set(ylim=(0, 1.35 * table["samples_high"].max()))
     panels[1].set(yscale="log")
-    panels[1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panels[1].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    panels[1].yaxis.set_minor_formatter(NullFormatter())
+    count_ticks(panels[1].yaxis)
     panels[0].set_title(f"to a mean squared gradient of {table['target'].iloc[0]:.2g}", loc="left")
     panels[0].legend(frameon=False, ncols=3, loc="lower right")
     panels[1].set_xlabel("stages M (lines: predicted)")
