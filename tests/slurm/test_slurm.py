@@ -25,7 +25,7 @@ ON_THIS_CLUSTER = [
 def start(where: Path, tiny_profile: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start the whole tiny workflow in a folder; its log is ``snakemake.log`` there.
 
-    The runs are longer as the profile's, with a checkpoint every 40 micro-batches, so that
+    The runs are longer than the profile's, with a checkpoint every 40 micro-batches, so that
     one can be killed in their midst.
     """
     where.mkdir()
