@@ -14,11 +14,11 @@ import torch
 from matplotlib.axes import Axes
 
 from analogpipe.calibration import calibrate, write
+from analogpipe.config import load_devices
 from analogpipe.device_figures import draw_device
 from analogpipe.devices import OneSided, Pulsed
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile_config import load_tiles
 
 SPREADS = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")
 SHAPES = ("gamma_up_dtod", "gamma_down_dtod", "pow_gamma_dtod", "reference_std")
@@ -57,7 +57,7 @@ def responses() -> None:
     """Draw the steps of all devices."""
     tiles = {
         name: tile.device
-        for name, tile in load_tiles("config/devices.yaml").items()
+        for name, tile in load_devices(Path("config/devices.yaml")).items()
         if tile.transfer is None
     }
     figure, axes = plt.subplots(4, 4, figsize=(9, 8), layout="constrained")
@@ -74,7 +74,7 @@ def responses() -> None:
 
 def calibrations() -> None:
     """Draw the calibration of a device of each type."""
-    tiles = load_tiles("config/devices.yaml")
+    tiles = load_devices(Path("config/devices.yaml"))
     for name in TYPES:
         with tempfile.TemporaryDirectory() as folder:
             write(calibrate(tiles[name], seed=0, name=name), Path(folder))

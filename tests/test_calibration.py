@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from analogpipe.calibration import CalibrationError, calibrate, calibrate_csv, main
+from analogpipe.config import load_tile
 from analogpipe.devices import (
     ConstantStep,
     ExpStep,
@@ -128,7 +129,7 @@ def test_the_command_writes_its_files(tmp_path) -> None:
     devices.write_text("soft:\n  device: {kind: soft_bounds, dw_min: 0.01}\n")
     out = tmp_path / "out"
     assert main(["--devices", str(devices), "--name", "soft", "--out", str(out)]) == 0
-    tile = TileConfig.load(out / "device.yaml")
+    tile = load_tile(out / "device.yaml")
     assert tile.device.dw_min == pytest.approx(0.01, rel=0.1)  # type: ignore[union-attr]
     response = pd.read_csv(out / "response.csv")
     assert list(response) == ["element", "train", "pulse", "polarity", "conductance", "fit"]

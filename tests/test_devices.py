@@ -1,24 +1,26 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from analogpipe.config import load_devices, load_tile
 from analogpipe.devices import ConstantStep, ExpStep, LinearStep, SoftBounds
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
+from analogpipe.tile_config import TileConfig, TileConfigError
 
 
 def test_the_shipped_devices_load() -> None:
-    tiles = load_tiles("config/devices.yaml")
+    tiles = load_devices(Path("config/devices.yaml"))
     assert tiles["linear-tau0.6"].device.w_max == 0.6  # type: ignore[union-attr]
     assert tiles["linear-tau0.8"].device.w_min == -0.8  # type: ignore[union-attr]
 
 
 def test_a_tile_survives_a_round_trip(tmp_path) -> None:
-    tile = load_tiles("config/devices.yaml")["linear-tau0.6"]
+    tile = load_devices(Path("config/devices.yaml"))["linear-tau0.6"]
     (tmp_path / "tile.yaml").write_text(tile.dump())
-    assert TileConfig.load(tmp_path / "tile.yaml") == tile
+    assert load_tile(tmp_path / "tile.yaml") == tile
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from analogpipe.config import load_devices
 from analogpipe.presets import PRESETS
 from analogpipe.tile import AnalogTile
-from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
+from analogpipe.tile_config import TileConfig, TileConfigError
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -29,7 +32,7 @@ def test_a_wrong_preset_is_named() -> None:
 
 
 def test_the_shipped_file_shows_every_device_and_preset() -> None:
-    tiles = load_tiles("config/devices.yaml")
+    tiles = load_devices(Path("config/devices.yaml"))
     kinds = {tile.device.kind for tile in tiles.values()}
     assert kinds == {
         "constant_step",

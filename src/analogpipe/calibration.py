@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from analogpipe.config import load_devices
 from analogpipe.device_fit import fit_device, is_additive, true_parameters
 from analogpipe.devices import OneSided, Pulsed
 from analogpipe.element_models import MODELS, Array, Mask, Model
+from analogpipe.files import FileError
 from analogpipe.fitting import ElementFit, fit_element
 from analogpipe.measurement import (
     TRAINS,
@@ -29,7 +31,7 @@ from analogpipe.measurement import (
 )
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile_config import TileConfig, TileConfigError, load_tiles
+from analogpipe.tile_config import TileConfig
 
 ELEMENTS = 256
 """Elements that are measured and fitted."""
@@ -286,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # the arrays are small
     try:
-        tiles = load_tiles(options.devices)
+        tiles = load_devices(options.devices)
         if options.name not in tiles:
             raise CalibrationError(
                 f"no device {options.name!r} in {options.devices}; allowed: {', '.join(tiles)}"
@@ -296,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
             result = calibrate_csv(tile, options.csv, options.range or None)
         else:
             result = calibrate(tile, seed=options.seed, name=options.name)
-    except (CalibrationError, MeasurementError, TileConfigError) as error:
+    except (CalibrationError, MeasurementError, FileError) as error:
         print(f"calibration: {error}", file=sys.stderr)
         return 2
     write(result, options.out)

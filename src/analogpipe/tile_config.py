@@ -1,6 +1,5 @@
 """Configuration of an analog tile: device, update and read-out. Torch-free."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
@@ -171,11 +170,6 @@ class TileConfig(BaseModel):
                 f"{where}: {first['msg']}, found {excerpt(first['input'])}"
             ) from None
 
-    @classmethod
-    def load(cls, path: str | Path) -> "TileConfig":
-        """Read the tile of a YAML file (as :meth:`dump` writes it)."""
-        return cls.parse(_read(path))
-
     def dump(self) -> str:
         """Return the tile as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -185,32 +179,3 @@ def digital() -> TileConfig:
     """Return the tile without any analog effect: ideal device, perfect read-out."""
     perfect = ReadoutConfig(perfect=True)
     return TileConfig(device=Ideal(), forward=perfect, backward=perfect)
-
-
-def load_tiles(path: str | Path) -> dict[str, TileConfig]:
-    """Read a YAML file that maps names to tiles, such as config/devices.yaml.
-
-    Raises:
-        TileConfigError: the file is no such mapping, or a tile in it is wrong.
-    """
-    data = _read(path)
-    if not isinstance(data, dict):
-        raise TileConfigError(
-            f"{path}: a mapping of names to tiles is needed, found {type(data).__name__}"
-        )
-    tiles = {}
-    for name, entry in data.items():
-        try:
-            tiles[str(name)] = TileConfig.parse(entry)
-        except TileConfigError as error:
-            raise TileConfigError(f"{path}: {name}: {error}") from None
-    return tiles
-
-
-def _read(path: str | Path) -> object:
-    try:
-        return yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise TileConfigError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise TileConfigError(f"{path} is no YAML: {str(error).splitlines()[0]}") from None
