@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from analogpipe.seeds import generator
 from analogpipe.tile import AnalogTile
+from analogpipe.tile_config import TileConfig
 
 Bias = bool | Literal["analog"]
 """``True``: digital, a Parameter. ``"analog"``: the last column of the array, whose input is 1
@@ -21,10 +22,17 @@ class AnalogLayer(nn.Module):
     The weight is no Parameter: optimisers and gradient buffers never see it.
     """
 
-    tile: AnalogTile
+    bias: Tensor | None
 
-    def __init__(self) -> None:
+    def __init__(
+        self, rows: int, columns: int, tile: TileConfig, *, bias: Bias, seed: int, name: str
+    ) -> None:
+        """Draw an array of ``rows`` outputs and ``columns`` inputs, and its bias (see :func:`initial`)."""
         super().__init__()
+        weight, values = initial(rows, columns, bias=bias, seed=seed, name=name)
+        self.tile = AnalogTile(weight, tile, seed=seed, name=name)
+        self.analog_bias = bias == "analog"
+        self.bias = nn.Parameter(values) if bias is True else None
         self._pending: list[Tensor] = []
         # autograd calls backward only where something requires a gradient
         self._anchor = torch.empty(0, requires_grad=True)

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from analogpipe.analog_layer import AnalogLayer, Bias, initial, with_one
+from analogpipe.analog_layer import AnalogLayer, Bias, with_one
 from analogpipe.noise import normal
 from analogpipe.scratch import scratch
-from analogpipe.tile import AnalogTile
 from analogpipe.tile_config import TileConfig
 from analogpipe.windows import Pair, Windows, pair
 
@@ -37,8 +36,6 @@ class AnalogConv2d(AnalogLayer):
             :class:`torch.nn.Conv2d`.
     """
 
-    bias: Tensor | None
-
     def __init__(
         self,
         in_channels: int,
@@ -53,7 +50,6 @@ class AnalogConv2d(AnalogLayer):
         seed: int,
         name: str,
     ) -> None:
-        super().__init__()
         if (
             min(in_channels, out_channels, groups) < 1
             or in_channels % groups + out_channels % groups
@@ -62,15 +58,13 @@ class AnalogConv2d(AnalogLayer):
                 f"{in_channels} input and {out_channels} output channels cannot be split into "
                 f"{groups} groups"
             )
+        size = pair(kernel_size)
+        columns = in_channels // groups * size[0] * size[1]
+        super().__init__(out_channels, columns, tile, bias=bias, seed=seed, name=name)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = pair(kernel_size), pair(stride)
+        self.kernel_size, self.stride = size, pair(stride)
         self.padding = pair(padding)
         self.windows = Windows(self.kernel_size, self.stride, self.padding)
-        columns = in_channels // groups * self.kernel_size[0] * self.kernel_size[1]
-        weight, values = initial(out_channels, columns, bias=bias, seed=seed, name=name)
-        self.tile = AnalogTile(weight, tile, seed=seed, name=name)
-        self.analog_bias = bias == "analog"
-        self.bias = nn.Parameter(values) if bias is True else None
 
     def kernel(self) -> Tensor:
         """Return the array as a kernel (out, in / groups, kh, kw), a view."""

@@ -188,6 +188,9 @@ class PowStep(Pulsed):
         return float(self.dw_min * 0.5**self.pow_gamma)
 
 
+Element = ConstantStep | LinearStep | SoftBounds | SoftBoundsReference | ExpStep | PowStep
+
+
 class OneSided(DeviceBase):
     """A pair of elements that only move up, with ``w = g+ - g-`` (AIHWKit: OneSidedUnitCell).
 
@@ -197,10 +200,7 @@ class OneSided(DeviceBase):
     """
 
     kind: Literal["one_sided"] = "one_sided"
-    element: Annotated[
-        ConstantStep | LinearStep | SoftBounds | SoftBoundsReference | ExpStep | PowStep,
-        Field(discriminator="kind"),
-    ] = ExpStep()
+    element: Annotated[Element, Field(discriminator="kind")] = ExpStep()
     reset: float = 0.0
     reset_dtod: NonNegative = 0.0
     reset_std: NonNegative = 0.01
@@ -218,14 +218,4 @@ class OneSided(DeviceBase):
         return self.element.granularity
 
 
-Device = Annotated[
-    Ideal
-    | ConstantStep
-    | LinearStep
-    | SoftBounds
-    | SoftBoundsReference
-    | ExpStep
-    | PowStep
-    | OneSided,
-    Field(discriminator="kind"),
-]
+Device = Annotated[Ideal | Element | OneSided, Field(discriminator="kind")]

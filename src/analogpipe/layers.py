@@ -3,11 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from analogpipe.analog_layer import AnalogLayer, Bias, initial, with_one
+from analogpipe.analog_layer import AnalogLayer, Bias, with_one
 from analogpipe.convolution import AnalogConv2d
-from analogpipe.tile import AnalogTile
 from analogpipe.tile_config import TileConfig
 
 __all__ = ["AnalogConv2d", "AnalogLayer", "AnalogLinear"]
@@ -23,8 +22,6 @@ class AnalogLinear(AnalogLayer):
         :class:`torch.nn.Linear`.
     """
 
-    bias: Tensor | None
-
     def __init__(
         self,
         in_features: int,
@@ -35,16 +32,12 @@ class AnalogLinear(AnalogLayer):
         seed: int,
         name: str,
     ) -> None:
-        super().__init__()
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"a layer needs at least one input and output, found {in_features}, {out_features}"
             )
+        super().__init__(out_features, in_features, tile, bias=bias, seed=seed, name=name)
         self.in_features, self.out_features = in_features, out_features
-        weight, values = initial(out_features, in_features, bias=bias, seed=seed, name=name)
-        self.tile = AnalogTile(weight, tile, seed=seed, name=name)
-        self.analog_bias = bias == "analog"
-        self.bias = nn.Parameter(values) if bias is True else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Read the array; keep what the update needs."""
