@@ -5,47 +5,20 @@ and exit status 2. Modules that load slowly are imported by the commands that ne
 """
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from analogpipe.command import OneLineErrors
 from analogpipe.files import FileError
 
-
-class _OneLineErrors(TyperGroup):
-    """Ends every mistake of a user with one line."""
-
-    def main(self, *args: Any, **options: Any) -> NoReturn:
-        """Run the command line; exit status 2 for a mistake, else the command's own."""
-        try:
-            status = super().main(*args, **(options | {"standalone_mode": False}))
-        except Exception as error:
-            message = _mistake(error)
-            if message is None:
-                raise
-            typer.echo(f"error: {message}", err=True)
-            raise SystemExit(2) from None
-        raise SystemExit(status if isinstance(status, int) else 0)
-
-
-def _mistake(error: Exception) -> str | None:
-    """Return what to tell the user, or None for a fault of the program.
-
-    Mistakes are the usage errors of typer, files that the system refuses, and the package's own
-    kinds of ValueError.
-    """
-    if hasattr(error, "format_message"):
-        return f"{error.format_message()} See --help.".replace("\n", " ")
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, ValueError) and type(error).__module__.startswith("analogpipe."):
-        return next(iter(str(error).splitlines()), "")
-    return None
+if TYPE_CHECKING:
+    from analogpipe.config import Profile, Run
+    from analogpipe.data import Data
 
 
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     help="Pipelined training of neural networks on simulated analog in-memory accelerators.",
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -90,7 +63,7 @@ def train(
     \b
     Example: analogpipe train quick --device linear-tau0.6 --stages 4 --set training.epochs=3
     """
-    run = _run(profile, changes, device, mode, stages, seed, learning_rate, tile)
+    run = _run(*_profile(profile, changes), device, mode, stages, seed, learning_rate, tile)
     folder = out or Path(
         "results", "manual", run.profile, device, mode, f"M{stages}", f"seed{seed}"
     )
@@ -241,7 +214,8 @@ def estimate(
     from analogpipe import data, terminal
     from analogpipe.estimate import estimate as of_run
 
-    run = _run(profile, changes, device, mode, stages, 0, 1.0, None)
+    path, settings = _profile(profile, changes)
+    run = _run(path, settings, device, mode, stages, 0, 1.0, None)
     images = data.load(run.dataset)
     result = of_run(run, images)
     screen = terminal.console()
@@ -271,7 +245,7 @@ def estimate(
     if here:
         screen.print()
         screen.print(
-            terminal.table(["", "on this machine", ""], _here(profile, changes, run, images))
+            terminal.table(["", "on this machine", ""], _here(path, settings, run, images))
         )
 
 
@@ -412,22 +386,28 @@ def validate(
     )
 
 
+def _profile(name: str, changes: list[str] | None) -> tuple[Path, "Profile"]:
+    """Return a profile, with changes, and where it was found."""
+    from analogpipe.config import load_profile
+    from analogpipe.overrides import profile_file
+
+    path = profile_file(name)
+    return path, load_profile(path, changes or ())
+
+
 def _run(
-    name: str,
-    changes: list[str] | None,
+    path: Path,
+    profile: "Profile",
     device: str,
     mode: str,
     stages: int,
     seed: int,
     learning_rate: float | None,
     tile: Path | None,
-) -> Any:
+) -> "Run":
     """Return the configuration of one run; a device outside the profile needs a learning rate."""
-    from analogpipe.config import DIGITAL, load_devices, load_profile, load_tile
-    from analogpipe.overrides import profile_file
+    from analogpipe.config import DIGITAL, load_devices, load_tile
 
-    path = profile_file(name)
-    profile = load_profile(path, changes or ())
     chosen = None
     if tile is not None:
         chosen = load_tile(tile)
@@ -443,24 +423,19 @@ def _run(
     return profile.run(device, mode, stages, seed, tile=chosen, learning_rate=learning_rate)
 
 
-def _here(
-    name: str, changes: list[str] | None, run: Any, images: Any
-) -> list[tuple[str, str, str]]:
+def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tuple[str, str, str]]:
     """Return what a run and its whole profile take on this machine, in rows."""
     import os
     import time
 
     import torch
 
-    from analogpipe.config import load_devices, load_profile
+    from analogpipe.config import load_devices
     from analogpipe.estimate import measure, measure_profile
-    from analogpipe.overrides import profile_file
     from analogpipe.progress import duration
 
     start = time.process_time()  # of this process, as a run has it
     torch.set_num_threads(1)  # as the workflow runs it
-    path = profile_file(name)
-    profile = load_profile(path, changes or ())
     rate = profile.learning_rates.get(run.device, {}).get(run.mode, 0.1)
     one = measure(run.model_copy(update={"learning_rate": rate}), images)
     tiles = load_devices(path.parent / profile.devices_file) if profile.analog_devices else {}

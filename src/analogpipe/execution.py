@@ -9,6 +9,7 @@ import torch
 import typer
 
 from analogpipe import data
+from analogpipe.command import DataFile
 from analogpipe.command import run as run_command
 from analogpipe.config import DIGITAL, Profile, load_profile
 from analogpipe.engine import Pipeline
@@ -66,9 +67,7 @@ def _digest(pipeline: Pipeline) -> str:
 def main(
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     out: Annotated[Path, typer.Option(help="folder for schedules.csv and weights.csv")],
-    data_file: Annotated[
-        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
-    ] = None,
+    data_file: DataFile = None,
 ) -> None:
     """Execute and record the schedules of a profile."""
     torch.set_num_threads(1)

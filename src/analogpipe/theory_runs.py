@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from analogpipe import data
+from analogpipe.command import DataFile
 from analogpipe.command import run as run_command
 from analogpipe.config import ConfigError, Profile, load_devices, load_profile
 from analogpipe.devices import Pulsed, SoftBounds
@@ -244,9 +245,7 @@ def main(
     experiment: Annotated[str, typer.Option(help=f"one of {', '.join(EXPERIMENTS)}")],
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     out: Annotated[Path, typer.Option(help="folder for EXPERIMENT.csv")],
-    data_file: Annotated[
-        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
-    ] = None,
+    data_file: DataFile = None,
 ) -> None:
     """Run one experiment of a profile's theory section."""
     torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from analogpipe import checkpoint, compute, data, distributed, interval, memory, models, provenance
 from analogpipe.augmentation import crop_flip
+from analogpipe.command import DataFile
 from analogpipe.command import run as run_command
 from analogpipe.config import ConfigError, Run, load_profile, load_tile
 from analogpipe.costs import reads
@@ -229,9 +230,7 @@ def main(
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="instead of the profile's")] = None,
     validation: Annotated[bool, typer.Option(help="test on held-out training images")] = False,
-    data_file: Annotated[
-        Path | None, typer.Option("--data", help="the data set, as analogpipe.datasets wrote it")
-    ] = None,
+    data_file: DataFile = None,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
 ) -> None:
     """Train one network and write its metrics."""
