@@ -39,7 +39,7 @@ class Data:
         """Return a digest of all images and labels."""
         digest = hashlib.sha256()
         for part in (self.train_images, self.train_labels, self.test_images, self.test_labels):
-            digest.update(part.numpy().tobytes())
+            digest.update(part.numpy().data)
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "Data":

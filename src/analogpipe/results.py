@@ -47,7 +47,7 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
     for device in profile.devices:
         for mode, settings in profile.modes.items():
             for stages in profile.stages:
-                trained = stages if settings.weights_depend_on_stages else 1
+                trained = stages if stages in profile.trained_stages(mode) else 1
                 for seed in profile.seeds:
                     folder = run_folder(root, profile, device, mode, trained, seed)
                     metrics, record = _read_run(folder)
