@@ -212,6 +212,6 @@ def theory_settings(wildcards):
     chosen = PROFILE.theory.network
     device = DEVICES[chosen.device].model_dump_json()
     rates = [PROFILE.learning_rates[chosen.device][m] for m in ("sequential", "async")]
-    keys = {"dataset", "model", "stages", "training"}
+    keys = {"dataset", "model", "stages", "training", "compute"}
     settings = PROFILE.model_dump_json(include=keys, exclude={"training": UNIMPORTANT})
     return f"{chosen.model_dump_json()} {device} {rates} {settings}"

@@ -45,7 +45,7 @@ rule execute_schedules:
     params:
         out=subpath(output.schedules, parent=True),
         settings=PROFILE.model_dump_json(
-            include={"dataset", "model", "modes", "stages", "training"},
+            include={"dataset", "model", "modes", "stages", "training", "compute"},
             exclude={"training": UNIMPORTANT},
         ),
     shell:
