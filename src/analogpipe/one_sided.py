@@ -85,10 +85,10 @@ class PairUpdater:
             self.finish()
             return
         signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x)
-        lengths = condition(x, e, lr, self.granularity, self.config, signals)
+        condition(x, e, lr, self.granularity, self.config, signals)
         half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
         wanted = torch.mm(signals.e.t(), signals.x)
-        of_columns, of_rows = chances(signals, lengths)
+        of_columns, of_rows = chances(signals)
         self.apply_products(half, wanted, of_rows, of_columns)
 
     def apply_products(

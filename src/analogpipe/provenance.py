@@ -17,14 +17,14 @@ SOURCES = Path(__file__).parent
 
 def key(run: Run, data: str) -> str:
     """Return a digest of a run's configuration, its data (Data.digest), the library's sources and the
-    torch version.
+    versions of torch and Numba.
 
     A checkpoint under another key belongs to another computation. How often checkpoints are made
     changes no result and is left out, so that a run may go on with another interval.
     """
     settings = run.model_dump_json(exclude={"training": {"checkpoint_every"}})
     digest = hashlib.sha256(settings.encode())
-    digest.update(f"{data} {torch.__version__}".encode())
+    digest.update(f"{data} {torch.__version__} {version('numba')}".encode())
     for source in sorted(SOURCES.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
@@ -36,7 +36,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("analogpipe", "torch", "numpy")},
+            **{name: version(name) for name in ("analogpipe", "torch", "numpy", "numba")},
         },
         "git_commit": commit(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,

@@ -55,6 +55,11 @@ class Response:
         slopes = self.slopes(weight, out)
         return None if slopes is None else mix(slopes)
 
+    def mixed_linear(self) -> tuple[Tensor, Tensor] | None:
+        """Where steps are linear in the weight: sums and differences of the steps at 0 and of their
+        slopes, (2, out, in) each (slopes (2, 0, 0) where there are none). None elsewhere."""
+        return None
+
     def extra_noise(self, weight: Tensor) -> Tensor | None:
         """What ``noise`` multiplies beside the size of a step, (out, in), or None for nothing."""
         return None
@@ -146,6 +151,9 @@ class Constant(Response):
     def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
         return mix(out.copy_(self.base))
 
+    def mixed_linear(self) -> tuple[Tensor, Tensor]:
+        return mix(self.base.clone()), self.base.new_empty(2, 0, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Response):
@@ -156,8 +164,11 @@ class Affine(Response):
 
     @cached_property
     def _mixed(self) -> tuple[Tensor, Tensor]:
-        """Sums and differences of offsets and slopes; made only for arrays that are updated."""
+        """Made only for arrays that are updated."""
         return mix(self.offset.clone()), mix(self.slope.clone())
+
+    def mixed_linear(self) -> tuple[Tensor, Tensor]:
+        return self._mixed
 
     def steps(self, weight: Tensor, out: Tensor) -> Tensor:
         return torch.addcmul(self.offset, self.slope, weight, out=out)

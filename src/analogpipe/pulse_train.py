@@ -36,9 +36,9 @@ def pulse_trains(
     Returns which elements were pulsed (boolean).
     """
     signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], weight)
-    lengths = condition(x, e, lr, granularity, config, signals).tolist()
+    condition(x, e, lr, granularity, config, signals)
     touched = torch.zeros_like(weight, dtype=torch.bool)
-    for i, length in enumerate(lengths):
+    for i, length in enumerate(signals.lengths.tolist()):
         columns, rows = signals.x_sizes[i].clone(), signals.e_sizes[i].clone()
         if config.update_management:
             # p_x p_e = 2 x e / BL, balanced so that both maxima are equal

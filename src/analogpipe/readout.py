@@ -9,8 +9,9 @@ bound the row is read again at half the input (bound management).
 import torch
 from torch import Tensor
 
-from analogpipe.noise import normal
-from analogpipe.scratch import scratch
+from analogpipe import kernels
+from analogpipe.noise import Normal, normal
+from analogpipe.scratch import kept, scratch
 from analogpipe.tile_config import ReadoutConfig
 
 _TINY = 1e-30
@@ -20,60 +21,84 @@ def read(x: Tensor, matrix: Tensor, config: ReadoutConfig, generator: torch.Gene
     """Return the product of each row of ``x`` (b, in) with ``matrix`` (in, out), as read, (b, out)."""
     if config.perfect:
         return torch.mm(x, matrix)
-    if config.noise_management == "abs_max":
-        sizes = torch.abs(x, out=_space(x))
-        scale = sizes.amax(1, keepdim=True).clamp_min_(_TINY)
-    else:
-        scale = x.new_ones((x.shape[0], 1))
-    y, saturated = _read(x, scale, matrix, config, generator)
+    y, saturated = _read(x, 1.0, matrix, config, generator)
     if saturated is None:
         return y
-    factor, limit = 1, float(config.max_bm_factor)
+    factor, limit = 1.0, float(config.max_bm_factor)
     if config.inp_res > 0:
         limit = min(limit, config.max_bm_res / (2 * config.inp_bound * config.inp_res))
     rows = torch.arange(x.shape[0], device=x.device)
     while saturated is not None and factor <= limit:
         rows = rows[saturated]
         factor *= 2
-        again, saturated = _read(x[rows], scale[rows] * factor, matrix, config, generator)
+        again, saturated = _read(x[rows], factor, matrix, config, generator)
         y[rows] = again
     return y
 
 
 def _read(
-    x: Tensor, scale: Tensor, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """One read at ``scale`` (b, 1); also which rows bound management has to read again, None for
-    none."""
-    level = 2 * config.inp_bound * config.inp_res
-    q = torch.div(x, scale * level if level > 0 else scale, out=_space(x))
-    if level > 0:
+    """One read at ``factor`` times the scale; also which rows bound management has to read again,
+    None for none."""
+    if kernels.usable(x):
+        return _read_in_memory(x, factor, matrix, config, generator)
+    n = config.levels
+    if config.noise_management == "abs_max":
+        scale = x.abs().amax(1, keepdim=True).clamp_min_(_TINY)
+    else:
+        scale = x.new_ones((x.shape[0], 1))
+    scale.mul_(factor)
+    q = x / (scale * n.inp_step if n.inp_step > 0 else scale)
+    if n.inp_step > 0:
         q.round_()
-    bound = config.inp_bound / level if level > 0 else config.inp_bound
-    if bound > 0 and (config.noise_management == "none" or config.inp_bound < 1):
-        q.clamp_(-bound, bound)
-    if config.inp_noise > 0:
-        q.add_(normal(q.shape, q, generator), alpha=config.inp_noise / (level or 1.0))
-    step = 2 * config.out_bound * config.out_res
-    # q counts input levels; y output levels, or is in normalised units without ADC
-    to_output = (level or 1.0) / (step or 1.0)
-    shape = torch.Size((x.shape[0], matrix.shape[1]))
-    noise = normal(shape, q, generator) if config.out_noise > 0 else q.new_empty(shape)
-    y = torch.addmm(noise, q, matrix, beta=config.out_noise / (step or 1.0), alpha=to_output)
-    if step > 0:
+    if n.inp_bound > 0:
+        q.clamp_(-n.inp_bound, n.inp_bound)
+    if n.inp_noise > 0:
+        q.add_(normal(q.shape, q, generator), alpha=n.inp_noise)
+    y = torch.mm(q, matrix).mul_(n.to_output)
+    if n.out_noise > 0:
+        y.add_(normal(y.shape, y, generator), alpha=n.out_noise)
+    if n.out_step > 0:
         y.round_()
     saturated = None
-    bound = config.out_bound / (step or 1.0)
-    if bound > 0 and config.bound_management == "none":
-        y.clamp_(-bound, bound)
-    elif bound > 0:
-        low, high = torch.aminmax(y)
-        if float(high) >= bound or float(low) <= -bound:
-            saturated = y.abs().amax(1) >= bound
-            y.clamp_(-bound, bound)
-    return y.mul_(scale * step if step > 0 else scale), saturated
+    if n.out_bound > 0:
+        if config.bound_management == "iterative":
+            reached = y.abs().amax(1) >= n.out_bound
+            saturated = reached if bool(reached.any()) else None
+        y.clamp_(-n.out_bound, n.out_bound)
+    return y.mul_(scale * n.out_step if n.out_step > 0 else scale), saturated
 
 
-def _space(x: Tensor) -> Tensor | None:
-    """Work space in the shape of ``x``; None (a new tensor) for small ones, which are cheaper so."""
-    return scratch("read", x.shape, x) if x.numel() > 2**14 else None
+class _Space:
+    """Work space of reads of one shape in main memory, as tensors and as arrays of them."""
+
+    def __init__(self, samples: int, inputs: int, outputs: int, like: Tensor) -> None:
+        self.q = scratch("read", (samples, inputs), like)
+        self.noise = Normal(torch.Size((samples, outputs)), like)
+        self.saturated = like.new_empty(samples, dtype=torch.bool)
+        scale = kernels.array(scratch("scale", (samples,), like))
+        assert self.noise.array is not None
+        self.forth = kernels.array(self.q), scale
+        self.back = self.noise.array, scale, kernels.array(self.saturated)
+
+
+def _read_in_memory(
+    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """As :func:`_read`, with each conversion in one pass."""
+    n = config.levels
+    sizes = x.shape[0], x.shape[1], matrix.shape[1]
+    space = kept(("read", sizes), lambda: _Space(*sizes, x))
+    managed = config.noise_management == "abs_max"
+    signals = kernels.array(x.contiguous())
+    kernels.quantise(signals, *space.forth, n.inp_step, n.inp_bound, managed, factor)
+    if n.inp_noise > 0:
+        space.q.add_(normal(x.shape, x, generator), alpha=n.inp_noise)
+    y = torch.mm(space.q, matrix)
+    if n.out_noise > 0:
+        space.noise.draw(generator)
+    numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
+    found = kernels.convert(kernels.array(y), *space.back, *numbers)
+    again = found and config.bound_management == "iterative"
+    return y, space.saturated.clone() if again else None

@@ -1,11 +1,27 @@
 """Work space that is reused from call to call, because fresh pages are dear."""
 
 import threading
+from collections.abc import Callable, Hashable
 from math import prod
+from typing import Any, TypeVar
 
 import torch
 
-_local = threading.local()
+T = TypeVar("T")
+
+Key = tuple[str, torch.device, torch.dtype]
+
+
+class _Spaces(threading.local):
+    """The buffers of a thread, and the views of each that were asked for."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[Key, torch.Tensor] = {}
+        self.views: dict[Key, dict[tuple[int, ...], torch.Tensor]] = {}
+        self.kept: dict[Hashable, Any] = {}
+
+
+_spaces = _Spaces()
 
 
 def scratch(
@@ -16,14 +32,28 @@ def scratch(
     Its memory is shared by all calls with the same ``name`` in the same thread: it holds a value
     only until the next such call. The buffer grows to the largest request.
     """
-    buffers: dict[tuple[str, torch.device, torch.dtype], torch.Tensor]
-    try:
-        buffers = _local.buffers
-    except AttributeError:
-        buffers = _local.buffers = {}
     key = (name, like.device, dtype or like.dtype)
+    try:
+        return _spaces.views[key][shape]
+    except KeyError:
+        pass
     size = prod(shape)
-    buffer = buffers.get(key)
+    buffer = _spaces.buffers.get(key)
     if buffer is None or buffer.numel() < size:
-        buffer = buffers[key] = torch.empty(size, device=like.device, dtype=dtype or like.dtype)
-    return buffer[:size].view(shape)
+        buffer = torch.empty(size, device=like.device, dtype=dtype or like.dtype)
+        _spaces.buffers[key] = buffer
+        _spaces.views[key] = {}
+    view = _spaces.views[key][shape] = buffer[:size].view(shape)
+    return view
+
+
+def kept(key: Hashable, make: Callable[[], T]) -> T:
+    """Return what ``make`` returned at the first call with this ``key`` in this thread.
+
+    For work spaces that hold more than a tensor of scratch memory.
+    """
+    try:
+        found: T = _spaces.kept[key]
+    except KeyError:
+        found = _spaces.kept[key] = make()
+    return found

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from analogpipe import kernels
 from analogpipe.scratch import scratch
 from analogpipe.tile_config import UpdateConfig
 
@@ -29,60 +30,75 @@ class Signals:
 
     signed: Tensor
     sizes: Tensor
-    squares: Tensor
+    lengths: Tensor
+    """Slots of each sample's train (b,)."""
+    sums: Tensor
+    """Of the sizes, and of their squares by length (2, in + out)."""
+    arrays: tuple[kernels.Array, kernels.Array, kernels.Array, kernels.Array] | None
+    """The four of them as arrays, where they lie in main memory."""
     x: Tensor
     e: Tensor
     x_sizes: Tensor
     e_sizes: Tensor
+    of_columns: Tensor
+    """The sums of squares that belong to columns (in,) and to rows (out,)."""
+    of_rows: Tensor
 
     @classmethod
     def space(cls, samples: int, inputs: int, outputs: int, like: Tensor) -> "Signals":
         """Return work space for ``samples`` signals."""
         shape = (samples, inputs + outputs)
         signed, sizes = scratch("signed", shape, like), scratch("sizes", shape, like)
+        lengths, sums = scratch("lengths", shape[:1], like), scratch("sums", (2, shape[1]), like)
         x, e = torch.split(signed, [inputs, outputs], 1)
         x_sizes, e_sizes = torch.split(sizes, [inputs, outputs], 1)
-        return cls(signed, sizes, scratch("squares", shape, like), x, e, x_sizes, e_sizes)
+        kept = signed, sizes, lengths, sums
+        array = kernels.array
+        arrays = None
+        if kernels.usable(like):
+            arrays = array(signed), array(sizes), array(lengths), array(sums)
+        of_columns, of_rows = torch.split(sums[1], [inputs, outputs])
+        return cls(*kept, arrays, x, e, x_sizes, e_sizes, of_columns, of_rows)
 
 
 def condition(
     x: Tensor, e: Tensor, lr: float, granularity: float, config: UpdateConfig, out: Signals
-) -> Tensor:
-    """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry.
-
-    Returns the slots of each sample's train, (b,).
-    """
+) -> None:
+    """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry."""
+    factor, limit = -lr / (2 * granularity), config.desired_bl
+    if out.arrays:
+        inputs, errors = kernels.array(x.contiguous()), kernels.array(e.contiguous())
+        managed = config.update_management, config.update_bl_management
+        kernels.condition(inputs, errors, *out.arrays, factor, limit, *managed)
+        return
     out.x.copy_(x)
-    torch.mul(e, -lr / (2 * granularity), out=out.e)
+    torch.mul(e, factor, out=out.e)
     torch.abs(out.signed, out=out.sizes)
     x_max = out.x_sizes.amax(1)
-    needed = out.e_sizes.amax(1).mul_(x_max).mul_(2)
-    limit = config.desired_bl
-    saturated = not config.update_management or x.is_cuda or float(needed.max()) > limit
-    lengths = needed.ceil_().clamp_(1, limit)
-    if not config.update_bl_management:
-        lengths.fill_(limit)
-    if saturated:
-        if config.update_management:
-            bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
-        else:
-            bound = (lengths * (granularity / lr)).sqrt_().unsqueeze(1)
-            out.x.clamp_(-bound, bound)
-            bound = bound * (lr / (2 * granularity))
-        out.e.clamp_(-bound, bound)
-        torch.abs(out.signed, out=out.sizes)
-    return lengths
+    lengths = torch.mul(out.e_sizes.amax(1), x_max, out=out.lengths).mul_(2).ceil_()
+    lengths.clamp_(1 if config.update_bl_management else limit, limit)
+    if config.update_management:
+        bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
+    else:
+        bound = (lengths / (2 * abs(factor))).sqrt_().unsqueeze(1)
+        out.x.clamp_(-bound, bound)
+        bound = bound * abs(factor)
+    out.e.clamp_(-bound, bound)
+    torch.abs(out.signed, out=out.sizes)
 
 
-def chances(signals: Signals, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     """Return factors of the columns (in,) and of the rows (out,) whose products estimate the mean
     probability that a slot pulses an element, weighted by pulses.
 
     Exact for one sample; for more, exact where the signals' sizes are independent of each other.
     """
-    squares = torch.mul(signals.sizes, signals.sizes, out=signals.squares).t()
-    total = signals.sizes.sum(0).clamp_min_(_TINY)
     # the sizes are those of half the pulses: each factor gets the root of 2
-    chance = torch.addmv(total, squares, lengths.rsqrt_(), beta=0, alpha=2**0.5).div_(total)
-    columns, rows = torch.split(chance, [signals.x.shape[1], signals.e.shape[1]])
-    return columns, rows
+    if signals.arrays:
+        kernels.chances(*signals.arrays)
+    else:
+        total, chance = signals.sums
+        torch.sum(signals.sizes, 0, out=total).clamp_min_(_TINY)
+        squares = signals.sizes.square().t()
+        torch.mv(squares, signals.lengths.rsqrt(), out=chance).mul_(2**0.5).div_(total)
+    return signals.of_columns, signals.of_rows

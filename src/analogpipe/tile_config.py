@@ -1,6 +1,7 @@
 """Configuration of an analog tile: device, update and read-out. Torch-free."""
 
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +29,21 @@ class UpdateConfig(BaseModel):
     """Shorten the pulse train of a sample to what it needs."""
 
 
+class Levels(NamedTuple):
+    """The numbers of a read: inputs count levels of the DAC, outputs those of the ADC. Without a
+    converter (step 0) they are in normalised units."""
+
+    inp_step: float
+    out_step: float
+    inp_bound: float
+    """0 where the scale keeps inputs within it."""
+    out_bound: float
+    inp_noise: float
+    out_noise: float
+    to_output: float
+    """Output levels to the product of an input level and a weight."""
+
+
 class ReadoutConfig(BaseModel):
     """Converters and noise of one matrix-vector product (AIHWKit: IOParameters; same names and
     defaults).
@@ -51,6 +67,23 @@ class ReadoutConfig(BaseModel):
     max_bm_res: Annotated[float, Field(ge=0)] = 0.25
     """The input is halved again while it has been divided by no more than ``max_bm_factor`` and by
     no more than ``max_bm_res`` over the input step."""
+
+    @cached_property
+    def levels(self) -> Levels:
+        """The same in levels of the converters."""
+        inp_step = 2 * self.inp_bound * self.inp_res
+        out_step = 2 * self.out_bound * self.out_res
+        inp, out = inp_step or 1.0, out_step or 1.0
+        clips = self.noise_management == "none" or self.inp_bound < 1
+        return Levels(
+            inp_step=inp_step,
+            out_step=out_step,
+            inp_bound=self.inp_bound / inp if clips else 0.0,
+            out_bound=self.out_bound / out,
+            inp_noise=self.inp_noise / inp,
+            out_noise=self.out_noise / out,
+            to_output=inp / out,
+        )
 
 
 class TransferConfig(BaseModel):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from analogpipe import kernels
 from analogpipe.noise import UNIT, Uniform16
 from analogpipe.pulse_response import Response, mix
 from analogpipe.pulse_train import pulse_trains
@@ -52,6 +53,8 @@ class _Block:
     chance: Tensor
     noise: Uniform16
     visible: Tensor | None
+    arrays: kernels.Elements | None
+    """What :func:`analogpipe.kernels.move` takes of the elements, where it can do the update."""
 
 
 class Updater:
@@ -98,10 +101,18 @@ class Updater:
             return scratch(name, part.shape, weight)
 
         steps = scratch("steps", (2, *part.shape), weight)
+        response = self.response.rows(rows)
+        linear = response.mixed_linear() if kernels.usable(weight) else None
+        if linear is None or response.additive or self._visible is not None:
+            arrays = None
+        else:
+            array = kernels.array
+            bounds = array(response.low), array(response.high)
+            arrays = (array(part), array(linear[0]), array(linear[1]), *bounds)
         return _Block(
             rows=rows,
             weight=part,
-            response=self.response.rows(rows),
+            response=response,
             half=space("half"),
             wanted=space("wanted"),
             steps=steps,
@@ -112,6 +123,7 @@ class Updater:
             chance=space("chance"),
             noise=Uniform16(part),
             visible=None if self._visible is None else self._visible[rows],
+            arrays=arrays,
         )
 
     def with_config(self, config: UpdateConfig) -> "Updater":
@@ -126,15 +138,12 @@ class Updater:
             self._pulse_trains(x, e, lr)
             return
         signals, of_blocks = self._space(x)
-        lengths = condition(x, e, lr, self.granularity, self.config, signals)
-        noisy = self.config.rule == "pulsed"
-        if noisy:
-            of_columns, of_rows = chances(signals, lengths)
+        condition(x, e, lr, self.granularity, self.config, signals)
+        slots = chances(signals) if self.config.rule == "pulsed" else None
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
             half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
             wanted = torch.mm(e_signed, signals.x, out=block.wanted)
-            chance = self._chance(block, of_rows, of_columns) if noisy else None
-            self._move(block, half, wanted, chance)
+            self._change(block, half, wanted, slots)
 
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
         weight, visible, generator = self._weight, self._visible, self.generator
@@ -153,14 +162,29 @@ class Updater:
         ``sizes`` and ``signed`` (out, in): half the pulses and half the wanted change, in pulses;
         the mean probability of a slot is ``of_rows[k] of_columns[j]``.
         """
-        noisy = self.config.rule == "pulsed"
+        slots = (of_columns, of_rows) if self.config.rule == "pulsed" else None
         for block in self._blocks:
-            chance = self._chance(block, of_rows, of_columns) if noisy else None
-            self._move(block, sizes[block.rows], signed[block.rows], chance)
+            self._change(block, sizes[block.rows], signed[block.rows], slots)
 
-    def _chance(self, block: _Block, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-        """Return the mean probability of a slot for each element."""
-        return torch.outer(of_rows[block.rows], of_columns, out=block.chance)
+    def _change(
+        self, block: _Block, half: Tensor, wanted: Tensor, slots: tuple[Tensor, Tensor] | None
+    ) -> None:
+        """Apply expected pulses to the rows of ``block``: ``N+- = half +- wanted``.
+
+        ``slots``: factors of columns and rows of the mean probability of a slot; None for no noise.
+        """
+        if slots is None:
+            self._move(block, half, wanted, None)
+            return
+        of_columns, of_rows = slots[0], slots[1][block.rows]
+        if block.arrays is None:
+            self._move(block, half, wanted, torch.outer(of_rows, of_columns, out=block.chance))
+            return
+        products = kernels.array(half), kernels.array(wanted)
+        factors = kernels.array(of_rows), kernels.array(of_columns)
+        noise = block.noise.integers(self.generator)
+        scale = UNIT * (self._variance / 2) ** 0.5
+        kernels.move(*products, *factors, noise, *block.arrays, self._variance, scale)
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
@@ -173,7 +197,7 @@ class Updater:
         return self._spaces[samples]
 
     def _move(self, block: _Block, half: Tensor, wanted: Tensor, chance: Tensor | None) -> None:
-        """Apply expected pulses to the rows of ``block``: ``N+- = half +- wanted``.
+        """As :meth:`_change`, with the mean probability of a slot for each element.
 
         With ``f(w) = N+ up(w) - N- down(w)`` the flow ``dw/dt = f`` over unit time ends at
         ``w + f(w) phi(y)`` with ``y = -f'(w)`` and ``phi(y) = (1 - e^-y) / y``: exactly where the
