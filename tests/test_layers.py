@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -119,3 +122,37 @@ def test_an_analog_bias_on_a_digital_tile_trains_like_torch() -> None:
 def test_an_unknown_bias_is_named() -> None:
     with pytest.raises(ValueError, match="found 'array'"):
         AnalogLinear(4, 3, ANALOG, bias="array", seed=0, name="layer")  # type: ignore[arg-type]
+
+
+def _step(layer: AnalogLinear) -> torch.Tensor:
+    before = layer.tile.weight.clone()
+    layer(torch.ones(4, 6)).square().sum().backward()
+    layer.update(0.1)
+    return layer.tile.weight - before
+
+
+def test_a_copy_of_a_trained_layer_trains_on() -> None:
+    layer = AnalogLinear(6, 3, TileConfig(), seed=0, name="a")
+    _step(layer)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        kept = layer.tile.weight.clone()
+        assert _step(other).abs().min() > 0
+        assert torch.equal(layer.tile.weight, kept)
+
+
+def test_autograd_notices_an_update_of_the_weight_that_it_saved() -> None:
+    layer = AnalogLinear(6, 3, TileConfig(), seed=0, name="a")
+    factor = torch.ones(3, 6, requires_grad=True)
+    loss = (layer.tile.weight * factor).sum()
+    _step(layer)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_backward_pass_under_autocast_reads_in_full_precision() -> None:
+    layer = AnalogLinear(6, 3, TileConfig(), seed=0, name="a")
+    x = torch.ones(4, 6, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x).square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.dtype == torch.float32

@@ -61,3 +61,10 @@ def test_output_noise_scales_with_the_largest_input(rows: int) -> None:
 
 def test_a_zero_row_reads_as_zero_without_noise() -> None:
     assert not _read(torch.zeros(2, 3), torch.randn(4, 3), QUIET).any()
+
+
+def test_a_changed_copy_of_a_configuration_reads_by_its_own_numbers() -> None:
+    x, weight = torch.ones(2, 4), torch.ones(3, 4)
+    assert float(_read(x, weight, QUIET).max()) == pytest.approx(4.0, abs=0.05)
+    bare = {"out_bound": 0.5, "bound_management": "none"}
+    assert float(_read(x, weight, QUIET.model_copy(update=bare)).max()) == 0.5

@@ -201,8 +201,8 @@ class AnalogConv2d(AnalogLayer):
             image = x.new_ones((x.shape[0], 1, 1, 1))
             local = image.expand(-1, self.groups, -1, -1)
         factor, limit = 1, float(config.max_bm_factor)
-        if config.inp_res > 0:
-            limit = min(limit, config.max_bm_res / (2 * config.inp_bound * config.inp_res))
+        if config.levels.inp_step > 0:
+            limit = min(limit, config.max_bm_res / config.levels.inp_step)
         y, saturated = self._read(x, image, local, stream)
         while saturated is not None and factor <= limit:
             factor *= 2
@@ -216,30 +216,28 @@ class AnalogConv2d(AnalogLayer):
     ) -> tuple[Tensor, Tensor | None]:
         """One read of all positions, and where an output reached its bound (None: nowhere)."""
         config = self.tile.config.forward
-        level = 2 * config.inp_bound * config.inp_res or 1.0
-        unit = image * level
+        n = config.levels
+        unit = image * (n.inp_step or 1.0)
         q = torch.div(x, unit, out=scratch("read", x.shape, x))
-        if config.inp_res > 0:
+        if n.inp_step > 0:
             q.round_()
-        bound = config.inp_bound / level
-        if bound > 0 and (config.noise_management == "none" or config.inp_bound < 1):
-            q.clamp_(-bound, bound)
-        if config.inp_noise > 0:
-            q.add_(normal(q.shape, q, stream), alpha=config.inp_noise / level)
+        if n.inp_bound > 0:
+            q.clamp_(-n.inp_bound, n.inp_bound)
+        if n.inp_noise > 0:
+            q.add_(normal(q.shape, q, stream), alpha=n.inp_noise)
         y = self.convolve(q)
         if self.analog_bias:
-            y.add_(self._bias_input(1 / unit, y, bound, stream) * self._bias_column())
-        step = 2 * config.out_bound * config.out_res or 1.0
+            y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
         grouped = self._by_group(y)
-        scale = (local * step).unsqueeze(2)
+        scale = (local * (n.out_step or 1.0)).unsqueeze(2)
         grouped.mul_(unit.unsqueeze(1) / scale)
-        if config.out_noise > 0:
-            y.add_(normal(y.shape, y, stream), alpha=config.out_noise / step)
-        if config.out_res > 0:
+        if n.out_noise > 0:
+            y.add_(normal(y.shape, y, stream), alpha=n.out_noise)
+        if n.out_step > 0:
             y.round_()
         saturated = None
-        if config.out_bound > 0:
-            bound = config.out_bound / step
+        if n.out_bound > 0:
+            bound = n.out_bound
             if config.bound_management == "none":
                 y.clamp_(-bound, bound)
             else:
@@ -251,16 +249,16 @@ class AnalogConv2d(AnalogLayer):
         grouped.mul_(scale)
         return y, saturated
 
-    def _bias_input(self, one: Tensor, y: Tensor, bound: float, stream: torch.Generator) -> Tensor:
+    def _bias_input(self, one: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
         """The input 1 of an analog bias through the converter, at each position of ``y``."""
-        config = self.tile.config.forward
-        one = one.round() if config.inp_res > 0 else one
+        n = self.tile.config.forward.levels
+        one = one.round() if n.inp_step > 0 else one
+        bound = self.tile.config.forward.inp_bound / (n.inp_step or 1.0)
         if bound > 0:
             one = one.clamp(-bound, bound)
-        if config.inp_noise > 0:
-            level = 2 * config.inp_bound * config.inp_res or 1.0
+        if n.inp_noise > 0:
             noise = torch.empty_like(y[:, :1]).normal_(generator=stream)
-            one = one + noise * (config.inp_noise / level)
+            one = one + noise * n.inp_noise
         return one
 
     def read_backward(self, e: Tensor, x: Tensor) -> Tensor:
@@ -274,20 +272,18 @@ class AnalogConv2d(AnalogLayer):
             scale = sizes.amax(2, keepdim=True).clamp_min_(_TINY)
         else:
             scale = e.new_ones((e.shape[0], self.groups, 1, *e.shape[2:]))
-        level = 2 * config.inp_bound * config.inp_res
-        unit = scale * (level or 1.0)
+        n = config.levels
+        unit = scale * (n.inp_step or 1.0)
         q = torch.div(grouped, unit, out=scratch("read", grouped.shape, e))
-        if level > 0:
+        if n.inp_step > 0:
             q.round_()
-        if config.noise_management == "none" and config.inp_bound > 0:
-            bound = config.inp_bound / (level or 1.0)
-            q.clamp_(-bound, bound)
+        if n.inp_bound > 0:
+            q.clamp_(-n.inp_bound, n.inp_bound)
         stream = self.tile.backward_stream()
-        if config.inp_noise > 0:
-            q.add_(normal(q.shape, q, stream), alpha=config.inp_noise / (level or 1.0))
+        if n.inp_noise > 0:
+            q.add_(normal(q.shape, q, stream), alpha=n.inp_noise)
         grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)
-        step = 2 * config.out_bound * config.out_res
-        variance = config.out_noise**2 + step**2 / 12
+        variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself
             total = self.windows.spread(scale.squeeze(2).square(), x.shape)

@@ -3,13 +3,17 @@
 Each passes once over memory where torch needs an operation, and a pass, for every step of the same
 formula. On other devices torch does it (:mod:`analogpipe.signals`, :mod:`analogpipe.update`,
 :mod:`analogpipe.readout`, :mod:`analogpipe.noise`, which say what the formulas mean).
-Both take the same random numbers and agree to rounding. One thread; float32.
+Both agree to rounding, updates with the same random numbers. One thread; float32.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar, cast
 
 import numpy as np
+import torch
 from numba import njit
 from torch import Tensor
 
@@ -21,10 +25,12 @@ Elements = tuple[Array, Array, Array, Array, Array]
 _ZERO, _ONE, _TWO, _SIX = np.float32(0), np.float32(1), np.float32(2), np.float32(6)
 _TINY, _SIXTH, _ROOT2 = np.float32(1e-30), np.float32(1 / 6), np.float32(2**0.5)
 
+_DIGEST = sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+
 
 def usable(tensor: Tensor) -> bool:
-    """Whether ``tensor`` lies in main memory, where these loops can reach it."""
-    return tensor.device.type == "cpu"
+    """Whether these loops can work on ``tensor``: in main memory, float32."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 
 def array(tensor: Tensor) -> Array:
@@ -32,31 +38,39 @@ def array(tensor: Tensor) -> Array:
     return cast(Array, tensor.detach().numpy())
 
 
-def _compiled(function: F) -> F:
+def _compiled(signature: str) -> Callable[[F], F]:
+    """Compile a loop for one ``signature`` when it is defined, or take it from Numba's cache."""
     # without these licences no loop with a division, a maximum or a sum of products is vectorised
     options: dict[str, Any] = {"fastmath": {"contract", "nnan", "nsz"}, "error_model": "numpy"}
-    try:
-        return cast(F, njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder to keep compiled code in: each process compiles its own
-        return cast(F, njit(**options)(function))
+
+    def of(function: F) -> F:
+        # part of the file's name: code of other sources is never taken, whatever the cache holds
+        function.__qualname__ = f"{function.__name__}_{_DIGEST}"
+        try:
+            return cast(F, njit(signature, cache=True, **options)(function))
+        except (RuntimeError, OSError, EOFError, UnpicklingError):
+            # nowhere to keep compiled code, or what is kept is damaged: compile for this process
+            return cast(F, njit(signature, **options)(function))
+
+    return of
 
 
-@_compiled
+@_compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f8, i8, b1, b1)")
 def condition(
     x: Array,
     e: Array,
     signed: Array,
     sizes: Array,
     lengths: Array,
-    sums: Array,
     factor: float,
     limit: int,
     balance: bool,
     shorten: bool,
 ) -> None:
-    """Clip ``x`` (b, in) and ``factor e`` (b, out) to what pulse trains of ``lengths`` (b,) carry.
+    """Clip ``x`` (b, in) and ``factor e`` (b, out) to what pulse trains of at most ``limit`` carry.
 
-    ``signed`` and ``sizes`` (b, in + out) take them; ``factor`` is ``-lr / 2g``.
+    Results: ``signed`` and ``sizes`` (b, in + out), and the ``lengths`` (b,) of the trains. ``factor`` is
+    ``-lr / 2g``.
     """
     samples, inputs = x.shape
     outputs = e.shape[1]
@@ -93,8 +107,8 @@ def condition(
             sizes[s, k] = abs(value)
 
 
-@_compiled
-def chances(signed: Array, sizes: Array, lengths: Array, sums: Array) -> None:
+@_compiled("void(f4[:,::1], f4[::1], f4[:,::1])")
+def chances(sizes: Array, lengths: Array, sums: Array) -> None:
     """Set ``sums`` (2, in + out) to the sums of ``sizes`` (b, in + out) and the mean probabilities of
     a slot."""
     sums[:] = _ZERO
@@ -109,7 +123,10 @@ def chances(signed: Array, sizes: Array, lengths: Array, sums: Array) -> None:
         sums[1, k] /= max(sums[0, k], _TINY)
 
 
-@_compiled
+@_compiled(
+    "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], i2[:,::1],"
+    " f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f8, f8)"
+)
 def move(
     half: Array,
     wanted: Array,
@@ -152,7 +169,7 @@ def move(
             weight[r, c] = min(max(w + flow, low[r, c]), high[r, c])
 
 
-@_compiled
+@_compiled("void(f4[:,::1], f4[:,::1], f4[::1], f8, f8, b1, f8)")
 def quantise(
     x: Array,
     q: Array,
@@ -188,7 +205,7 @@ def quantise(
                 q[s, k] = min(max(q[s, k], -edge), edge)
 
 
-@_compiled
+@_compiled("b1(f4[:,::1], f4[:,::1], f4[::1], b1[::1], f8, f8, f8, f8)")
 def convert(
     y: Array,
     noise: Array,
@@ -231,7 +248,7 @@ def convert(
     return found
 
 
-@_compiled
+@_compiled("void(u8[::1])")
 def fill(words: Array) -> None:
     """Fill ``words`` (n,) uint64 with random bits that follow from the first of them.
 
@@ -246,12 +263,11 @@ def fill(words: Array) -> None:
         words[k] = z ^ (z >> np.uint64(31))
 
 
-@_compiled
+@_compiled("void(f4[:,::1], u2[::1], f4[::1])")
 def look_up(table: Array, indices: Array, out: Array) -> None:
-    """Fill ``out``, of any shape, with the pairs of ``table`` (65536, 2) at ``indices``."""
-    flat = out.reshape(out.size)
+    """Fill ``out`` (n,) with the pairs of ``table`` (65536, 2) at ``indices`` (at least n / 2)."""
     for k in range(out.size // 2):
-        flat[2 * k] = table[indices[k], 0]
-        flat[2 * k + 1] = table[indices[k], 1]
+        out[2 * k] = table[indices[k], 0]
+        out[2 * k + 1] = table[indices[k], 1]
     if out.size % 2:
-        flat[out.size - 1] = table[indices[out.size // 2], 0]
+        out[-1] = table[indices[out.size // 2], 0]

@@ -26,7 +26,6 @@ class _Bits:
         # in main memory one draw is the seed of all
         self._drawn = words[:1] if fast else words
         self._words = words.numpy().view(np.uint64) if fast else None
-        self.array = kernels.array(self.tensor).view(np.uint16) if fast else None
 
     def draw(self, generator: torch.Generator) -> None:
         """Replace the numbers."""
@@ -61,31 +60,32 @@ class Uniform16:
 
 
 class Normal:
-    """Standard normal numbers of a shape, on the device of ``like``. The work space is shared by all
-    instances.
+    """Standard normal numbers of a shape, in main memory. The work space is shared by all instances.
 
-    In main memory they are taken two by two from a table of 65,536 pairs, by a 16-bit draw (range
-    +-4.3).
+    They are taken two by two from a table of 65,536 pairs, by a 16-bit draw (range +-4.3).
     """
 
     def __init__(self, shape: torch.Size, like: Tensor) -> None:
         self.tensor = scratch("normal", shape, like)
         """The numbers last drawn (scratch memory)."""
-        self.array = kernels.array(self.tensor) if kernels.usable(like) else None
+        self.array = kernels.array(self.tensor)
+        self._flat = self.array.reshape(-1)
         self._bits = _Bits((prod(shape) + 1) // 2, like)
+        self._indices = kernels.array(self._bits.tensor).view(np.uint16)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Return new numbers (scratch memory)."""
-        if self.array is None or self._bits.array is None:
-            return self.tensor.normal_(generator=generator)
         self._bits.draw(generator)
-        kernels.look_up(_table(), self._bits.array, self.array)
+        kernels.look_up(_table(), self._indices, self._flat)
         return self.tensor
 
 
 def normal(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return standard normal numbers (scratch memory), on the device of ``like``."""
-    return kept(("normal", shape, like.device), lambda: Normal(shape, like)).draw(generator)
+    """Return standard normal numbers (it may be scratch memory), on the device of ``like``."""
+    if not kernels.usable(like):
+        return torch.empty(shape, device=like.device).normal_(generator=generator)
+    found = kept(("normal", shape, like.dtype), lambda: Normal(shape, like))
+    return found.draw(generator)
 
 
 @cache

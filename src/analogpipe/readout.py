@@ -25,8 +25,8 @@ def read(x: Tensor, matrix: Tensor, config: ReadoutConfig, generator: torch.Gene
     if saturated is None:
         return y
     factor, limit = 1.0, float(config.max_bm_factor)
-    if config.inp_res > 0:
-        limit = min(limit, config.max_bm_res / (2 * config.inp_bound * config.inp_res))
+    if config.levels.inp_step > 0:
+        limit = min(limit, config.max_bm_res / config.levels.inp_step)
     rows = torch.arange(x.shape[0], device=x.device)
     while saturated is not None and factor <= limit:
         rows = rows[saturated]
@@ -78,7 +78,6 @@ class _Space:
         self.noise = Normal(torch.Size((samples, outputs)), like)
         self.saturated = like.new_empty(samples, dtype=torch.bool)
         scale = kernels.array(scratch("scale", (samples,), like))
-        assert self.noise.array is not None
         self.forth = kernels.array(self.q), scale
         self.back = self.noise.array, scale, kernels.array(self.saturated)
 
@@ -89,13 +88,14 @@ def _read_in_memory(
     """As :func:`_read`, with each conversion in one pass."""
     n = config.levels
     sizes = x.shape[0], x.shape[1], matrix.shape[1]
-    space = kept(("read", sizes), lambda: _Space(*sizes, x))
+    space = kept(("read", sizes, x.dtype), lambda: _Space(*sizes, x))
     managed = config.noise_management == "abs_max"
     signals = kernels.array(x.contiguous())
     kernels.quantise(signals, *space.forth, n.inp_step, n.inp_bound, managed, factor)
     if n.inp_noise > 0:
         space.q.add_(normal(x.shape, x, generator), alpha=n.inp_noise)
-    y = torch.mm(space.q, matrix)
+    # into a tensor of its own kind, also under autocast
+    y = torch.mm(space.q, matrix, out=matrix.new_empty(sizes[0], sizes[2]))
     if n.out_noise > 0:
         space.noise.draw(generator)
     numbers = n.to_output, n.out_noise, n.out_step, n.out_bound

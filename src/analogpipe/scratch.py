@@ -9,6 +9,9 @@ import torch
 
 T = TypeVar("T")
 
+MOST = 256
+"""Shapes remembered at a time: where sizes never repeat, remembering them would fill the memory."""
+
 Key = tuple[str, torch.device, torch.dtype]
 
 
@@ -39,11 +42,17 @@ def scratch(
         pass
     size = prod(shape)
     buffer = _spaces.buffers.get(key)
-    if buffer is None or buffer.numel() < size:
-        buffer = torch.empty(size, device=like.device, dtype=dtype or like.dtype)
-        _spaces.buffers[key] = buffer
-        _spaces.views[key] = {}
-    view = _spaces.views[key][shape] = buffer[:size].view(shape)
+    # an ordinary tensor even where the first caller is in inference mode
+    with torch.inference_mode(False):
+        if buffer is None or buffer.numel() < size:
+            buffer = torch.empty(size, device=like.device, dtype=dtype or like.dtype)
+            _spaces.buffers[key] = buffer
+            _spaces.views[key] = {}
+            _spaces.kept.clear()  # what holds views of the smaller one
+        views = _spaces.views[key]
+        if len(views) >= MOST:
+            views.clear()
+        view = views[shape] = buffer[:size].view(shape)
     return view
 
 
@@ -55,5 +64,9 @@ def kept(key: Hashable, make: Callable[[], T]) -> T:
     try:
         found: T = _spaces.kept[key]
     except KeyError:
-        found = _spaces.kept[key] = make()
+        with torch.inference_mode(False):
+            found = make()
+        if len(_spaces.kept) >= MOST:
+            _spaces.kept.clear()
+        _spaces.kept[key] = found
     return found

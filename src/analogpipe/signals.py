@@ -33,7 +33,8 @@ class Signals:
     lengths: Tensor
     """Slots of each sample's train (b,)."""
     sums: Tensor
-    """Of the sizes, and of their squares by length (2, in + out)."""
+    """Of the sizes; and, over them, of their squares by length: what :func:`chances` returns
+    (2, in + out)."""
     arrays: tuple[kernels.Array, kernels.Array, kernels.Array, kernels.Array] | None
     """The four of them as arrays, where they lie in main memory."""
     x: Tensor
@@ -41,7 +42,7 @@ class Signals:
     x_sizes: Tensor
     e_sizes: Tensor
     of_columns: Tensor
-    """The sums of squares that belong to columns (in,) and to rows (out,)."""
+    """Parts of ``sums[1]`` for columns (in,) and rows (out,): after :func:`chances` its factors."""
     of_rows: Tensor
 
     @classmethod
@@ -52,13 +53,13 @@ class Signals:
         lengths, sums = scratch("lengths", shape[:1], like), scratch("sums", (2, shape[1]), like)
         x, e = torch.split(signed, [inputs, outputs], 1)
         x_sizes, e_sizes = torch.split(sizes, [inputs, outputs], 1)
-        kept = signed, sizes, lengths, sums
+        spaces = signed, sizes, lengths, sums
         array = kernels.array
         arrays = None
         if kernels.usable(like):
             arrays = array(signed), array(sizes), array(lengths), array(sums)
         of_columns, of_rows = torch.split(sums[1], [inputs, outputs])
-        return cls(*kept, arrays, x, e, x_sizes, e_sizes, of_columns, of_rows)
+        return cls(*spaces, arrays, x, e, x_sizes, e_sizes, of_columns, of_rows)
 
 
 def condition(
@@ -69,7 +70,7 @@ def condition(
     if out.arrays:
         inputs, errors = kernels.array(x.contiguous()), kernels.array(e.contiguous())
         managed = config.update_management, config.update_bl_management
-        kernels.condition(inputs, errors, *out.arrays, factor, limit, *managed)
+        kernels.condition(inputs, errors, *out.arrays[:3], factor, limit, *managed)
         return
     out.x.copy_(x)
     torch.mul(e, factor, out=out.e)
@@ -95,7 +96,7 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     """
     # the sizes are those of half the pulses: each factor gets the root of 2
     if signals.arrays:
-        kernels.chances(*signals.arrays)
+        kernels.chances(*signals.arrays[1:])
     else:
         total, chance = signals.sums
         torch.sum(signals.sizes, 0, out=total).clamp_min_(_TINY)

@@ -198,6 +198,10 @@ class AnalogTile(nn.Module):
         for name, row in zip(STREAMS, state.cpu(), strict=True):
             self._streams[name].set_state(row.clone())
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy has to make its own: they hold views of this tile's memory
+        return {**self.__dict__, "_updater": None, "_transfer": None}
+
     def _apply(self, fn: Any, recurse: bool = True) -> "AnalogTile":
         before = self.weight.device
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

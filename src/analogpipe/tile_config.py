@@ -1,7 +1,8 @@
 """Configuration of an analog tile: device, update and read-out. Torch-free."""
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -67,6 +68,12 @@ class ReadoutConfig(BaseModel):
     max_bm_res: Annotated[float, Field(ge=0)] = 0.25
     """The input is halved again while it has been divided by no more than ``max_bm_factor`` and by
     no more than ``max_bm_res`` over the input step."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with changes; its levels are its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("levels", None)
+        return copied
 
     @cached_property
     def levels(self) -> Levels:

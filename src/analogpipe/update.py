@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from analogpipe import kernels
 from analogpipe.noise import UNIT, Uniform16
@@ -25,7 +26,7 @@ from analogpipe.tile_config import UpdateConfig
 
 BLOCK = 2**18
 """Elements handled at a time, per thread: bounds the work space at 12 MiB a thread. Smaller blocks
-would stay in a core's cache, but save no time: so many small operations cost more to start."""
+would stay in a core's cache, but save no time."""
 
 
 def ideal(weight: Tensor, x: Tensor, e: Tensor, lr: float) -> None:
@@ -185,6 +186,7 @@ class Updater:
         noise = block.noise.integers(self.generator)
         scale = UNIT * (self._variance / 2) ** 0.5
         kernels.move(*products, *factors, noise, *block.arrays, self._variance, scale)
+        increment_version(self._weight)  # autograd would not see it
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
