@@ -197,11 +197,14 @@ def device(tables: dict[str, pd.DataFrame]) -> Figure:
                 f"\nerror of one {fitted['symmetric_point_error'].median():.4f}",
                 (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
             )  # fmt: skip
+        found = (
+            "symmetric point (dotted)" if points.notna().any() else "no symmetric point, a drift"
+        )
         top.set(ylabel="weight", title=f"{name}: up pulses, then down pulses")
         bottom.set(
             ylabel="weight",
             xlabel="pulse",
-            title="alternating pulses: symmetric point (dotted)",
+            title=f"alternating pulses: {found}",
         )
         for axes in (top, bottom):
             sns.despine(ax=axes)
