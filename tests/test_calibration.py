@@ -116,6 +116,15 @@ def test_a_measured_csv_is_fitted_in_spite_of_read_noise(tmp_path, read_noise) -
         ("pulse,polarity\n1,1\n", "no column 'conductance'"),
         ("pulse,polarity,conductance\n0,0,1\n1,up,2\n", "no numbers"),
         ("pulse,polarity,conductance\n0,0,1\n1,1,2\n", "at least 20 pulses"),
+        (
+            "pulse,polarity,conductance\n0,0,1\n1,1,2\n0,0,1\n",
+            "pulse 0 of element 0 stands there more",
+        ),
+        ("pulse,polarity,conductance\n0,0,1\n1,1,2\n9,1,3\n", "pulse 9 follows pulse 1"),
+        (
+            "pulse,polarity,conductance,element\n0,0,1,0\n1,1,2,0\n0,0,1,1\n",
+            "all elements need the same pulses",
+        ),
     ],
 )
 def test_a_wrong_csv_is_named(tmp_path, text: str, message: str) -> None:

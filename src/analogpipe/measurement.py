@@ -87,9 +87,9 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
     """Read a user's measurement: columns pulse, polarity, conductance and, if several, element.
 
     ``polarity`` (positive: up, negative: down, 0: no pulse) is that of the pulse after which
-    ``conductance`` was read. All elements need the same pulses. Conductances are mapped linearly so
-    that the middle of the whole range is 0 and its ends are ``-reach`` and ``reach``; None takes
-    them as weights.
+    ``conductance`` was read. All elements need the same pulses, numbered through. Conductances are
+    mapped linearly so that the middle of the whole range is 0 and its ends are ``-reach`` and
+    ``reach``; None takes them as weights.
 
     Raises:
         MeasurementError: the file cannot be read, or lacks a column or pulses.
@@ -108,10 +108,23 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
             raise MeasurementError(f"{path}: column {column!r} has entries that are no numbers")
     if "element" not in table:
         table["element"] = 0
+    twice = table[table.duplicated(["pulse", "element"])]
+    if not twice.empty:
+        pulse, element = twice.iloc[0][["pulse", "element"]]
+        raise MeasurementError(
+            f"{path}: pulse {pulse:g} of element {element} stands there more than once; number the "
+            "pulses of an element through"
+        )
     wide = table.pivot_table(index="pulse", columns="element", values="conductance")
     polarity = table.groupby("pulse").polarity.agg(["min", "max"])
     if wide.isna().any(axis=None) or (polarity["min"] != polarity["max"]).any():
         raise MeasurementError(f"{path}: all elements need the same pulses")
+    gaps = np.flatnonzero(np.diff(wide.index) != 1)
+    if len(gaps):
+        one, other = wide.index[gaps[0]], wide.index[gaps[0] + 1]
+        raise MeasurementError(
+            f"{path}: pulse {other:g} follows pulse {one:g}; a conductance after each pulse is needed"
+        )
     values = wide.to_numpy(dtype=np.float64)
     if reach is not None:
         middle, half = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
