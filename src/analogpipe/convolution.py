@@ -237,15 +237,16 @@ class AnalogConv2d(AnalogLayer):
             y.round_()
         saturated = None
         if n.out_bound > 0:
-            bound = n.out_bound
             if config.bound_management == "none":
-                y.clamp_(-bound, bound)
+                y.clamp_(-n.out_bound, n.out_bound)
             else:
                 low, high = torch.aminmax(y)
-                if float(high) >= bound or float(low) <= -bound:
-                    saturated = (grouped.abs().amax(2, keepdim=True) >= bound).expand_as(grouped)
+                if float(high) >= n.out_bound or float(low) <= -n.out_bound:
+                    saturated = (grouped.abs().amax(2, keepdim=True) >= n.out_bound).expand_as(
+                        grouped
+                    )
                     saturated = saturated.reshape(y.shape)
-                    y.clamp_(-bound, bound)
+                    y.clamp_(-n.out_bound, n.out_bound)
         grouped.mul_(scale)
         return y, saturated
 
