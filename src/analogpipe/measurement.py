@@ -104,8 +104,8 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
             found = ", ".join(table.columns)
             raise MeasurementError(f"{path} has no column {column!r}, found: {found}")
         table[column] = pd.to_numeric(table[column], errors="coerce")
-        if table[column].isna().any():
-            raise MeasurementError(f"{path}: column {column!r} has entries that are no numbers")
+        if not np.isfinite(table[column]).all():
+            raise MeasurementError(f"{path}: column {column!r} has entries that are no finite numbers")
     if "element" not in table:
         table["element"] = 0
     twice = table[table.duplicated(["pulse", "element"])]
@@ -127,7 +127,9 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
         )
     values = wide.to_numpy(dtype=np.float64)
     if reach is not None:
-        middle, half = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
+        # halved first: no overflow whatever the unit
+        top, bottom = values.max() / 2, values.min() / 2
+        middle, half = top + bottom, top - bottom
         if half == 0:
             raise MeasurementError(f"{path}: all conductances are equal")
         values = (values - middle) / half * reach

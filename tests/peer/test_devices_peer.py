@@ -237,26 +237,42 @@ def _io(config: ReadoutConfig) -> IOParameters:
     return IOParameters(**options)
 
 
+def _far_from_ties(x: Tensor, config: ReadoutConfig) -> Tensor:
+    """Which rows of ``x`` (b, in) no rounding error brings to another input level, read at a scale of
+    1 to 64 times their largest input."""
+    sizes = x.abs().double()
+    levels = sizes / (sizes.amax(1, keepdim=True) * config.levels.inp_step)
+    scales = 2.0 ** torch.arange(7).view(-1, 1, 1)
+    return ((levels / scales % 1 - 0.5).abs() > 1e-5).all(2).all(0)
+
+
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_read_outs_quantise_alike(scale: float) -> None:
-    """Without noise the read-outs agree to rounding ties; scale 40 needs bound management."""
-    config = ReadoutConfig(out_noise=0)
+    """Without noise the read-outs agree to ties of the output; scale 40 needs bound management.
+
+    A tie at the input changes a whole row of outputs. With 63 levels on each side, the default, the
+    largest input of each row read at twice its scale is one; with 64 it stays on a level.
+    """
+    config = ReadoutConfig(inp_res=1 / 128, out_noise=0)
     peer_config = SingleRPUConfig(device=peer_devices.IdealDevice())
     peer_config.forward, peer_config.backward = _io(config), _io(config)
     peer = _peer_tile(peer_config, 30, 50)
-    weight = torch.randn(30, 50) * scale * 0.2
+    numbers = torch.Generator().manual_seed(0)
+    weight = torch.randn(30, 50, generator=numbers) * scale * 0.2
     peer.set_weights(weight)
     data: dict[str, Any] = {"device": {"kind": "ideal"}, "forward": config.model_dump()}
     data["backward"] = config.model_dump() | {"bound_management": "none"}
     tile = AnalogTile(weight, TileConfig.parse(data), seed=0, name="peer")
-    x, e = torch.randn(200, 50), torch.randn(200, 30)
+    x, e = torch.randn(400, 50, generator=numbers), torch.randn(400, 30, generator=numbers)
+    x, e = x[_far_from_ties(x, config)], e[_far_from_ties(e, config)]
+    assert min(len(x), len(e)) > 350
     for ours, peers in (
-        (tile.read_forward(x), peer.forward(x)),
-        (tile.read_backward(e), peer.backward(e)),
+        (tile.read_forward(x).detach(), peer.forward(x).detach()),
+        (tile.read_backward(e).detach(), peer.backward(e).detach()),
     ):
         step = float(peers.abs().max()) / 255
         different = ((ours - peers).abs() > 1e-3 * step).float().mean()
-        assert float(different) < 2e-3
+        assert float(different) < 1e-3
 
 
 def test_read_outs_are_equally_noisy() -> None:
