@@ -105,7 +105,9 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
             raise MeasurementError(f"{path} has no column {column!r}, found: {found}")
         table[column] = pd.to_numeric(table[column], errors="coerce")
         if not np.isfinite(table[column]).all():
-            raise MeasurementError(f"{path}: column {column!r} has entries that are no finite numbers")
+            raise MeasurementError(
+                f"{path}: column {column!r} has entries that are no finite numbers"
+            )
     if "element" not in table:
         table["element"] = 0
     twice = table[table.duplicated(["pulse", "element"])]
