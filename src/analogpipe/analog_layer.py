@@ -57,7 +57,7 @@ class AnalogLayer(nn.Module):
 
     def add_pending(self, x: Tensor, e: Tensor) -> None:
         """Note a micro-batch for the next update."""
-        self._pending += (x, e)
+        self._pending.extend((x, e))
 
     def pending_state(self) -> list[Tensor]:
         """Return the pending micro-batches as ``[x0, e0, x1, e1, ...]``."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from analogpipe.analog_layer import AnalogLayer, Bias, with_one
-from analogpipe.noise import normal
+from analogpipe.noise import add_normal, normal
 from analogpipe.scratch import scratch
 from analogpipe.tile_config import TileConfig
 from analogpipe.windows import Pair, Windows, pair
@@ -224,7 +224,7 @@ class AnalogConv2d(AnalogLayer):
         if n.inp_bound > 0:
             q.clamp_(-n.inp_bound, n.inp_bound)
         if n.inp_noise > 0:
-            q.add_(normal(q.shape, q, stream), alpha=n.inp_noise)
+            add_normal(q, n.inp_noise, stream)
         y = self.convolve(q)
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
@@ -232,7 +232,7 @@ class AnalogConv2d(AnalogLayer):
         scale = (local * (n.out_step or 1.0)).unsqueeze(2)
         grouped.mul_(unit.unsqueeze(1) / scale)
         if n.out_noise > 0:
-            y.add_(normal(y.shape, y, stream), alpha=n.out_noise)
+            add_normal(y, n.out_noise, stream)
         if n.out_step > 0:
             y.round_()
         saturated = None
@@ -282,7 +282,7 @@ class AnalogConv2d(AnalogLayer):
             q.clamp_(-n.inp_bound, n.inp_bound)
         stream = self.tile.backward_stream()
         if n.inp_noise > 0:
-            q.add_(normal(q.shape, q, stream), alpha=n.inp_noise)
+            add_normal(q, n.inp_noise, stream)
         grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)
         variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:

@@ -55,13 +55,47 @@ def _compiled(signature: str) -> Callable[[F], F]:
     return of
 
 
-@_compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f8, i8, b1, b1)")
+@_compiled("void(u8[::1], u8, i8)")
+def fill(words: Array, seed: int, start: int) -> None:
+    """Fill ``words`` (n,) uint64 with random bits that follow from ``seed``, from word ``start`` on.
+
+    SplitMix64 (Steele, Lea and Flood 2014): each word is a hash of its place, so that the loop needs
+    no state and many run at once.
+    """
+    first = seed + np.uint64(start) * np.uint64(0x9E3779B97F4A7C15)
+    for k in range(words.shape[0]):
+        z = first + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        words[k] = z ^ (z >> np.uint64(31))
+
+
+@_compiled("void(f4[::1], f4, f4[::1], u8[::1], u8, i8)")
+def add_normal(
+    out: Array, factor: float, table: Array, words: Array, seed: int, start: int
+) -> None:
+    """Add to ``out`` (n,) ``factor`` times normal numbers, each the sum of two entries of ``table`` (4096,).
+
+    The random bits of ``seed`` say which, from word ``start`` on, two numbers a word. ``words`` is room
+    for some of them at a time.
+    """
+    bits = words.view(np.uint16)
+    size, room = out.shape[0], 2 * words.shape[0]
+    for begin in range(0, size, room):
+        fill(words, seed, start + begin // 2)
+        for k in range(min(room, size - begin)):
+            pair = table[bits[2 * k] >> 4] + table[bits[2 * k + 1] >> 4]
+            out[begin + k] += factor * pair
+
+
+@_compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f8, i8, b1, b1)")
 def condition(
     x: Array,
     e: Array,
     signed: Array,
     sizes: Array,
     lengths: Array,
+    sums: Array,
     factor: float,
     limit: int,
     balance: bool,
@@ -69,19 +103,20 @@ def condition(
 ) -> None:
     """Clip ``x`` (b, in) and ``factor e`` (b, out) to what pulse trains of at most ``limit`` carry.
 
-    Results: ``signed`` and ``sizes`` (b, in + out), and the ``lengths`` (b,) of the trains. ``factor`` is
-    ``-lr / 2g``.
+    Results: ``signed`` and ``sizes`` (b, in + out), the ``lengths`` (b,) of the trains, and ``sums``
+    (2, in + out): of the sizes, and the mean probabilities of a slot. ``factor`` is ``-lr / 2g``. With
+    ``balance`` no ``x`` is clipped, and its part of ``signed`` is left as it was.
     """
     samples, inputs = x.shape
     outputs = e.shape[1]
     scale, longest = np.float32(factor), np.float32(limit)
+    sums[:] = _ZERO
     for s in range(samples):
         x_max, e_max = _ZERO, _ZERO
         for k in range(inputs):
-            value = x[s, k]
-            signed[s, k] = value
-            sizes[s, k] = abs(value)
-            x_max = max(x_max, abs(value))
+            size = abs(x[s, k])
+            sizes[s, k] = size
+            x_max = max(x_max, size)
         for k in range(outputs):
             value = scale * e[s, k]
             signed[s, inputs + k] = value
@@ -90,41 +125,30 @@ def condition(
         needed = _TWO * x_max * e_max
         length = min(max(np.ceil(needed), _ONE), longest) if shorten else longest
         lengths[s] = length
-        if balance and needed <= longest:
-            continue
-        if balance:
-            bound = longest / (_TWO * max(x_max, _TINY))
-        else:
+        bound = longest / (_TWO * max(x_max, _TINY))
+        if not balance:
             reach = np.sqrt(length / (_TWO * abs(scale)))
             for k in range(inputs):
-                value = min(max(signed[s, k], -reach), reach)
+                value = min(max(x[s, k], -reach), reach)
                 signed[s, k] = value
                 sizes[s, k] = abs(value)
             bound = reach * abs(scale)
-        for k in range(inputs, inputs + outputs):
-            value = min(max(signed[s, k], -bound), bound)
-            signed[s, k] = value
-            sizes[s, k] = abs(value)
-
-
-@_compiled("void(f4[:,::1], f4[::1], f4[:,::1])")
-def chances(sizes: Array, lengths: Array, sums: Array) -> None:
-    """Set ``sums`` (2, in + out) to the sums of ``sizes`` (b, in + out) and the mean probabilities of
-    a slot."""
-    sums[:] = _ZERO
-    samples, signals = sizes.shape
-    for s in range(samples):
-        weight = _ROOT2 / np.sqrt(lengths[s])
-        for k in range(signals):
+        if not balance or needed > longest:
+            for k in range(inputs, inputs + outputs):
+                value = min(max(signed[s, k], -bound), bound)
+                signed[s, k] = value
+                sizes[s, k] = abs(value)
+        weight = _ROOT2 / np.sqrt(length)
+        for k in range(inputs + outputs):
             size = sizes[s, k]
             sums[0, k] += size
             sums[1, k] += weight * size * size
-    for k in range(signals):
+    for k in range(inputs + outputs):
         sums[1, k] /= max(sums[0, k], _TINY)
 
 
 @_compiled(
-    "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], i2[:,::1],"
+    "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], u8[::1],"
     " f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f8, f8)"
 )
 def move(
@@ -132,7 +156,7 @@ def move(
     wanted: Array,
     of_rows: Array,
     of_columns: Array,
-    noise: Array,
+    words: Array,
     weight: Array,
     steps: Array,
     slopes: Array,
@@ -144,14 +168,19 @@ def move(
     """Apply expected pulses to elements whose steps are linear in the weight.
 
     ``steps`` at weight 0 and ``slopes``: sums and differences of up and down (2, out, in), ``slopes``
-    (2, 0, 0) where they vanish; ``noise`` integers of unit variance times ``1 / UNIT``; ``variance``
-    that of a pulse; ``scale`` brings its root and ``noise`` to weight units.
+    (2, 0, 0) where they vanish; ``variance`` that of a pulse; ``scale`` brings its root and 16 random
+    bits to weight units. The bits follow from the first of ``words`` (at least in / 4 + 2), which are
+    overwritten.
     """
     rows, columns = weight.shape
+    seed = words[0]
     inverse, unit = np.float32(1 / variance), np.float32(scale)
     sloped = slopes.shape[1] > 0
     for r in range(rows):
         of_row = of_rows[r] * inverse
+        begin = r * columns
+        fill(words, seed, begin // 4)
+        noise = words.view(np.int16)[begin % 4 :]
         for c in range(columns):
             w, n, d = weight[r, c], half[r, c], wanted[r, c]
             total, difference = steps[0, r, c], steps[1, r, c]
@@ -161,7 +190,7 @@ def move(
             flow = n * difference + d * total
             spread = (n * total + d * difference) * total + difference * flow
             spread *= _ONE - of_row * of_columns[c]
-            flow += np.sqrt(max(spread, _ZERO)) * (noise[r, c] * unit)
+            flow += np.sqrt(max(spread, _ZERO)) * (noise[c] * unit)
             if sloped:
                 t = _ONE + (n * slopes[1, r, c] + d * slopes[0, r, c]) * _SIXTH
                 rest = max(t, _ZERO)
@@ -205,12 +234,13 @@ def quantise(
                 q[s, k] = min(max(q[s, k], -edge), edge)
 
 
-@_compiled("b1(f4[:,::1], f4[:,::1], f4[::1], b1[::1], f8, f8, f8, f8)")
+@_compiled("b1(f4[:,::1], f4[::1], b1[::1], f4[::1], u8[::1], f8, f8, f8, f8)")
 def convert(
     y: Array,
-    noise: Array,
     scale: Array,
     saturated: Array,
+    table: Array,
+    words: Array,
     to_output: float,
     of_noise: float,
     step: float,
@@ -218,21 +248,22 @@ def convert(
 ) -> bool:
     """Bring products ``y`` (b, out) to levels of the output converter, round, clip and scale back.
 
-    A level is ``to_output y + of_noise noise`` (``of_noise`` 0: ``noise`` is not looked at).
+    A level is ``to_output y`` and ``of_noise`` times a normal number (0: none) from ``table`` (4096,),
+    by bits that follow from the first of ``words``, which are overwritten.
     ``saturated`` (b,) says which rows reached ``bound``; returned is whether one did. ``step`` 0: not
     rounded; ``bound`` 0: not clipped.
     """
     samples, outputs = y.shape
+    seed = words[0]
     found = False
-    gain, deviation = np.float32(to_output), np.float32(of_noise)
+    gain = np.float32(to_output)
     for s in range(samples):
         top = _ZERO
         unit = scale[s] * np.float32(step) if step > 0 else scale[s]
         for k in range(outputs):
             y[s, k] *= gain
         if of_noise > 0:
-            for k in range(outputs):
-                y[s, k] += deviation * noise[s, k]
+            add_normal(y[s], of_noise, table, words, seed, s * ((outputs + 1) // 2))
         if step > 0:
             for k in range(outputs):
                 y[s, k] = np.rint(y[s, k])
@@ -246,28 +277,3 @@ def convert(
             for k in range(outputs):
                 y[s, k] = min(max(y[s, k], -edge), edge)
     return found
-
-
-@_compiled("void(u8[::1])")
-def fill(words: Array) -> None:
-    """Fill ``words`` (n,) uint64 with random bits that follow from the first of them.
-
-    SplitMix64 (Steele, Lea and Flood 2014): each word is a hash of its place, so that the loop needs
-    no state and many run at once.
-    """
-    seed = words[0]
-    for k in range(words.shape[0]):
-        z = seed + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        words[k] = z ^ (z >> np.uint64(31))
-
-
-@_compiled("void(f4[:,::1], u2[::1], f4[::1])")
-def look_up(table: Array, indices: Array, out: Array) -> None:
-    """Fill ``out`` (n,) with the pairs of ``table`` (65536, 2) at ``indices`` (at least n / 2)."""
-    for k in range(out.size // 2):
-        out[2 * k] = table[indices[k], 0]
-        out[2 * k + 1] = table[indices[k], 1]
-    if out.size % 2:
-        out[-1] = table[indices[out.size // 2], 0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analogpipe import kernels
-from analogpipe.noise import Normal, normal
+from analogpipe.noise import add_normal, seed, table
 from analogpipe.scratch import kept, scratch
 from analogpipe.tile_config import ReadoutConfig
 
@@ -55,10 +55,10 @@ def _read(
     if n.inp_bound > 0:
         q.clamp_(-n.inp_bound, n.inp_bound)
     if n.inp_noise > 0:
-        q.add_(normal(q.shape, q, generator), alpha=n.inp_noise)
+        add_normal(q, n.inp_noise, generator)
     y = torch.mm(q, matrix).mul_(n.to_output)
     if n.out_noise > 0:
-        y.add_(normal(y.shape, y, generator), alpha=n.out_noise)
+        add_normal(y, n.out_noise, generator)
     if n.out_step > 0:
         y.round_()
     saturated = None
@@ -73,13 +73,13 @@ def _read(
 class _Space:
     """Work space of reads of one shape in main memory, as tensors and as arrays of them."""
 
-    def __init__(self, samples: int, inputs: int, outputs: int, like: Tensor) -> None:
+    def __init__(self, samples: int, inputs: int, like: Tensor) -> None:
         self.q = scratch("read", (samples, inputs), like)
-        self.noise = Normal(torch.Size((samples, outputs)), like)
+        self.seed = seed(like)
         self.saturated = like.new_empty(samples, dtype=torch.bool)
         scale = kernels.array(scratch("scale", (samples,), like))
         self.forth = kernels.array(self.q), scale
-        self.back = self.noise.array, scale, kernels.array(self.saturated)
+        self.back = scale, kernels.array(self.saturated), table()
 
 
 def _read_in_memory(
@@ -87,18 +87,17 @@ def _read_in_memory(
 ) -> tuple[Tensor, Tensor | None]:
     """As :func:`_read`, with each conversion in one pass."""
     n = config.levels
-    sizes = x.shape[0], x.shape[1], matrix.shape[1]
-    space = kept(("read", sizes, x.dtype), lambda: _Space(*sizes, x))
+    samples, inputs = x.shape
+    space = kept(("read", samples, inputs, x.dtype), lambda: _Space(samples, inputs, x))
     managed = config.noise_management == "abs_max"
     signals = kernels.array(x.contiguous())
     kernels.quantise(signals, *space.forth, n.inp_step, n.inp_bound, managed, factor)
     if n.inp_noise > 0:
-        space.q.add_(normal(x.shape, x, generator), alpha=n.inp_noise)
+        add_normal(space.q, n.inp_noise, generator)
     # into a tensor of its own kind, also under autocast
-    y = torch.mm(space.q, matrix, out=matrix.new_empty(sizes[0], sizes[2]))
-    if n.out_noise > 0:
-        space.noise.draw(generator)
+    y = torch.mm(space.q, matrix, out=matrix.new_empty(samples, matrix.shape[1]))
+    words = space.seed.draw(generator)
     numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
-    found = kernels.convert(kernels.array(y), *space.back, *numbers)
+    found = kernels.convert(kernels.array(y), *space.back, words, *numbers)
     again = found and config.bound_management == "iterative"
     return y, space.saturated.clone() if again else None

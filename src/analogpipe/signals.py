@@ -38,6 +38,7 @@ class Signals:
     arrays: tuple[kernels.Array, kernels.Array, kernels.Array, kernels.Array] | None
     """The four of them as arrays, where they lie in main memory."""
     x: Tensor
+    """Left as it was by update management, which clips no ``x``."""
     e: Tensor
     x_sizes: Tensor
     e_sizes: Tensor
@@ -70,11 +71,11 @@ def condition(
     if out.arrays:
         inputs, errors = kernels.array(x.contiguous()), kernels.array(e.contiguous())
         managed = config.update_management, config.update_bl_management
-        kernels.condition(inputs, errors, *out.arrays[:3], factor, limit, *managed)
+        kernels.condition(inputs, errors, *out.arrays, factor, limit, *managed)
         return
-    out.x.copy_(x)
     torch.mul(e, factor, out=out.e)
-    torch.abs(out.signed, out=out.sizes)
+    torch.abs(x, out=out.x_sizes)
+    torch.abs(out.e, out=out.e_sizes)
     x_max = out.x_sizes.amax(1)
     lengths = torch.mul(out.e_sizes.amax(1), x_max, out=out.lengths).mul_(2).ceil_()
     lengths.clamp_(1 if config.update_bl_management else limit, limit)
@@ -82,10 +83,11 @@ def condition(
         bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
     else:
         bound = (lengths / (2 * abs(factor))).sqrt_().unsqueeze(1)
-        out.x.clamp_(-bound, bound)
+        torch.clamp(x, -bound, bound, out=out.x)
+        torch.abs(out.x, out=out.x_sizes)
         bound = bound * abs(factor)
     out.e.clamp_(-bound, bound)
-    torch.abs(out.signed, out=out.sizes)
+    torch.abs(out.e, out=out.e_sizes)
 
 
 def chances(signals: Signals) -> tuple[Tensor, Tensor]:
@@ -94,10 +96,8 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
 
     Exact for one sample; for more, exact where the signals' sizes are independent of each other.
     """
-    # the sizes are those of half the pulses: each factor gets the root of 2
-    if signals.arrays:
-        kernels.chances(*signals.arrays[1:])
-    else:
+    if not signals.arrays:  # else they are there
+        # the sizes are those of half the pulses: each factor gets the root of 2
         total, chance = signals.sums
         torch.sum(signals.sizes, 0, out=total).clamp_min_(_TINY)
         squares = signals.sizes.square().t()

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from analogpipe import kernels
-from analogpipe.noise import UNIT, Uniform16
+from analogpipe.noise import UNIT, Seed, Uniform16
 from analogpipe.pulse_response import Response, mix
 from analogpipe.pulse_train import pulse_trains
 from analogpipe.scratch import scratch
@@ -55,7 +55,10 @@ class _Block:
     noise: Uniform16
     visible: Tensor | None
     arrays: kernels.Elements | None
-    """What :func:`analogpipe.kernels.move` takes of the elements, where it can do the update."""
+    """What :func:`analogpipe.kernels.move` takes of the elements, where it can do the update; then
+    there are a ``seed`` and views of ``half`` and ``wanted``, too."""
+    seed: Seed | None
+    products: tuple[kernels.Array, kernels.Array] | None
 
 
 class Updater:
@@ -105,11 +108,13 @@ class Updater:
         response = self.response.rows(rows)
         linear = response.mixed_linear() if kernels.usable(weight) else None
         if linear is None or response.additive or self._visible is not None:
-            arrays = None
+            arrays = seed = products = None
         else:
             array = kernels.array
             bounds = array(response.low), array(response.high)
             arrays = (array(part), array(linear[0]), array(linear[1]), *bounds)
+            seed = Seed(part.shape[1] // 4 + 2, weight)
+            products = array(space("half")), array(space("wanted"))
         return _Block(
             rows=rows,
             weight=part,
@@ -125,6 +130,8 @@ class Updater:
             noise=Uniform16(part),
             visible=None if self._visible is None else self._visible[rows],
             arrays=arrays,
+            seed=seed,
+            products=products,
         )
 
     def with_config(self, config: UpdateConfig) -> "Updater":
@@ -141,9 +148,10 @@ class Updater:
         signals, of_blocks = self._space(x)
         condition(x, e, lr, self.granularity, self.config, signals)
         slots = chances(signals) if self.config.rule == "pulsed" else None
+        inputs = x if self.config.update_management else signals.x
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
             half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
-            wanted = torch.mm(e_signed, signals.x, out=block.wanted)
+            wanted = torch.mm(e_signed, inputs, out=block.wanted)
             self._change(block, half, wanted, slots)
 
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
@@ -181,11 +189,14 @@ class Updater:
         if block.arrays is None:
             self._move(block, half, wanted, torch.outer(of_rows, of_columns, out=block.chance))
             return
-        products = kernels.array(half), kernels.array(wanted)
+        products = block.products
+        if half is not block.half or products is None:
+            products = kernels.array(half), kernels.array(wanted)
         factors = kernels.array(of_rows), kernels.array(of_columns)
-        noise = block.noise.integers(self.generator)
+        assert block.seed is not None
+        words = block.seed.draw(self.generator)
         scale = UNIT * (self._variance / 2) ** 0.5
-        kernels.move(*products, *factors, noise, *block.arrays, self._variance, scale)
+        kernels.move(*products, *factors, words, *block.arrays, self._variance, scale)
         increment_version(self._weight)  # autograd would not see it
 
     def _space(self, x: Tensor) -> tuple[Signals, list[tuple[Tensor, Tensor]]]:
