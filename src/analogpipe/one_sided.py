@@ -85,9 +85,9 @@ class PairUpdater:
             self.finish()
             return
         signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x)
-        condition(x, e, lr, self.granularity, self.config, signals)
+        x = condition(x, e, lr, self.granularity, self.config, signals)
         half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
-        wanted = torch.mm(signals.e.t(), signals.x)
+        wanted = torch.mm(signals.e.t(), x)
         of_columns, of_rows = chances(signals)
         self.apply_products(half, wanted, of_rows, of_columns)
 

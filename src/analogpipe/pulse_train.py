@@ -36,7 +36,7 @@ def pulse_trains(
     Returns which elements were pulsed (boolean).
     """
     signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], weight)
-    condition(x, e, lr, granularity, config, signals)
+    x = condition(x, e, lr, granularity, config, signals)
     touched = torch.zeros_like(weight, dtype=torch.bool)
     for i, length in enumerate(signals.lengths.tolist()):
         columns, rows = signals.x_sizes[i].clone(), signals.e_sizes[i].clone()
@@ -51,7 +51,7 @@ def pulse_trains(
         else:
             columns *= (lr / (granularity * length)) ** 0.5
             rows *= 2 * (granularity / (lr * length)) ** 0.5
-        up = torch.outer(signals.e[i].sign(), signals.x[i].sign()) > 0
+        up = torch.outer(signals.e[i].sign(), x[i].sign()) > 0
         for _ in range(int(length)):
             fired_rows = _fires(rows, generator)
             fired_columns = _fires(columns, generator)

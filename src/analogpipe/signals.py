@@ -37,8 +37,8 @@ class Signals:
     (2, in + out)."""
     arrays: tuple[kernels.Array, kernels.Array, kernels.Array, kernels.Array] | None
     """The four of them as arrays, where they lie in main memory."""
-    x: Tensor
-    """Left as it was by update management, which clips no ``x``."""
+    clipped_x: Tensor
+    """Set only without update management."""
     e: Tensor
     x_sizes: Tensor
     e_sizes: Tensor
@@ -65,14 +65,18 @@ class Signals:
 
 def condition(
     x: Tensor, e: Tensor, lr: float, granularity: float, config: UpdateConfig, out: Signals
-) -> None:
-    """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry."""
+) -> Tensor:
+    """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry.
+
+    Returns ``x`` as clipped: itself under update management, which clips ``e`` alone.
+    """
+    clipped = x if config.update_management else out.clipped_x
     factor, limit = -lr / (2 * granularity), config.desired_bl
     if out.arrays:
         inputs, errors = kernels.array(x.contiguous()), kernels.array(e.contiguous())
         managed = config.update_management, config.update_bl_management
         kernels.condition(inputs, errors, *out.arrays, factor, limit, *managed)
-        return
+        return clipped
     torch.mul(e, factor, out=out.e)
     torch.abs(x, out=out.x_sizes)
     torch.abs(out.e, out=out.e_sizes)
@@ -83,11 +87,12 @@ def condition(
         bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
     else:
         bound = (lengths / (2 * abs(factor))).sqrt_().unsqueeze(1)
-        torch.clamp(x, -bound, bound, out=out.x)
-        torch.abs(out.x, out=out.x_sizes)
+        torch.clamp(x, -bound, bound, out=out.clipped_x)
+        torch.abs(out.clipped_x, out=out.x_sizes)
         bound = bound * abs(factor)
     out.e.clamp_(-bound, bound)
     torch.abs(out.e, out=out.e_sizes)
+    return clipped
 
 
 def chances(signals: Signals) -> tuple[Tensor, Tensor]:

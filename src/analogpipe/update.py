@@ -146,12 +146,11 @@ class Updater:
             self._pulse_trains(x, e, lr)
             return
         signals, of_blocks = self._space(x)
-        condition(x, e, lr, self.granularity, self.config, signals)
+        x = condition(x, e, lr, self.granularity, self.config, signals)
         slots = chances(signals) if self.config.rule == "pulsed" else None
-        inputs = x if self.config.update_management else signals.x
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
             half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
-            wanted = torch.mm(e_signed, inputs, out=block.wanted)
+            wanted = torch.mm(e_signed, x, out=block.wanted)
             self._change(block, half, wanted, slots)
 
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
