@@ -159,10 +159,10 @@ def _arguments() -> dict[str, tuple[object, ...]]:
         "move": (abs(some(*array)), some(*array), *factors, words, *elements, 1.09, 1e-5),
         "quantise": (x, some(3, 7), some(3), 1 / 63, 0.4, True, 2.0),
         "convert": (
-            *(e, abs(some(3)), np.zeros(3, bool), some(2**12), words[:1]),
+            *(e, abs(some(3)), np.zeros(3, bool), words[:3]),
             *(0.5, 0.1, 0.05, 60.0),
         ),
-        "add_normal": (some(15), 0.3, some(2**12), words[:2], words[0], 3),
+        "add_normal": (some(15), 0.3, words[:2], words[0], 3),
         "fill": (words[1:], words[0], 5),
     }
 

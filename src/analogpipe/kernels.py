@@ -24,6 +24,9 @@ Elements = tuple[Array, Array, Array, Array, Array]
 
 _ZERO, _ONE, _TWO, _SIX = np.float32(0), np.float32(1), np.float32(2), np.float32(6)
 _TINY, _SIXTH, _ROOT2 = np.float32(1e-30), np.float32(1 / 6), np.float32(2**0.5)
+# of t, t^3 ... t^9 in :func:`add_normal`
+_C1, _C3, _C5 = np.float32(0.9623472), np.float32(0.0092721), np.float32(0.001790982)
+_C7, _C9 = np.float32(-0.0003616683), np.float32(3.803504e-05)
 
 _DIGEST = sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
@@ -70,22 +73,32 @@ def fill(words: Array, seed: int, start: int) -> None:
         words[k] = z ^ (z >> np.uint64(31))
 
 
-@_compiled("void(f4[::1], f4, f4[::1], u8[::1], u8, i8)")
-def add_normal(
-    out: Array, factor: float, table: Array, words: Array, seed: int, start: int
-) -> None:
-    """Add to ``out`` (n,) ``factor`` times normal numbers, each the sum of two entries of ``table`` (4096,).
+@_compiled("void(f4[::1], f8, u8[::1], u8, i8)")
+def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -> None:
+    """Add to ``out`` (n,) ``factor`` times normal numbers, by the random bits of ``seed`` from word
+    ``start`` on. ``words`` is room for some of them at a time.
 
-    The random bits of ``seed`` say which, from word ``start`` on, two numbers a word. ``words`` is room
-    for some of them at a time.
+    The sum of four uniform numbers of 16 bits is bent into a normal one by an odd polynomial (Teichroew
+    1953; Knuth, The Art of Computer Programming 2, 3.4.1). Its coefficients are a least-squares fit of
+    the normal quantile: off in probability by 1.6e-4 at most, kurtosis 3.000, by 1 % in the number
+    beyond 3 standard deviations and 3 % beyond 4; none beyond 5.2.
     """
-    bits = words.view(np.uint16)
-    size, room = out.shape[0], 2 * words.shape[0]
+    size, room = out.shape[0], words.shape[0]
+    deviation, unit = np.float32(factor), np.float32(3**0.5 / 2**16)
     for begin in range(0, size, room):
-        fill(words, seed, start + begin // 2)
-        for k in range(min(room, size - begin)):
-            pair = table[bits[2 * k] >> 4] + table[bits[2 * k + 1] >> 4]
-            out[begin + k] += factor * pair
+        part = out[begin : begin + room]
+        some = part.shape[0]
+        fill(words[:some], seed, start + begin)
+        bits = words.view(np.int16)
+        # slices: an index that might be negative would keep the loop from being vectorised
+        one, two = bits[:some], bits[some : 2 * some]
+        three, four = bits[2 * some : 3 * some], bits[3 * some : 4 * some]
+        for k in range(some):
+            total = np.float32(one[k]) + np.float32(two[k]) + np.float32(three[k])
+            t = (total + np.float32(four[k]) + _TWO) * unit
+            s = t * t
+            bent = _C1 + s * (_C3 + s * (_C5 + s * (_C7 + s * _C9)))
+            part[k] += deviation * t * bent
 
 
 @_compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f8, i8, b1, b1)")
@@ -234,12 +247,11 @@ def quantise(
                 q[s, k] = min(max(q[s, k], -edge), edge)
 
 
-@_compiled("b1(f4[:,::1], f4[::1], b1[::1], f4[::1], u8[::1], f8, f8, f8, f8)")
+@_compiled("b1(f4[:,::1], f4[::1], b1[::1], u8[::1], f8, f8, f8, f8)")
 def convert(
     y: Array,
     scale: Array,
     saturated: Array,
-    table: Array,
     words: Array,
     to_output: float,
     of_noise: float,
@@ -248,8 +260,8 @@ def convert(
 ) -> bool:
     """Bring products ``y`` (b, out) to levels of the output converter, round, clip and scale back.
 
-    A level is ``to_output y`` and ``of_noise`` times a normal number (0: none) from ``table`` (4096,),
-    by bits that follow from the first of ``words``, which are overwritten.
+    A level is ``to_output y`` and ``of_noise`` times a normal number (0: none), by bits that follow
+    from the first of ``words``, which are overwritten.
     ``saturated`` (b,) says which rows reached ``bound``; returned is whether one did. ``step`` 0: not
     rounded; ``bound`` 0: not clipped.
     """
@@ -263,7 +275,7 @@ def convert(
         for k in range(outputs):
             y[s, k] *= gain
         if of_noise > 0:
-            add_normal(y[s], of_noise, table, words, seed, s * ((outputs + 1) // 2))
+            add_normal(y[s], of_noise, words, seed, s * outputs)
         if step > 0:
             for k in range(outputs):
                 y[s, k] = np.rint(y[s, k])

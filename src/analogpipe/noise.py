@@ -1,7 +1,5 @@
 """Random numbers of the hot paths, cheaper than ``normal_``."""
 
-from functools import cache
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -62,7 +60,7 @@ def add_normal(y: Tensor, factor: float, generator: torch.Generator) -> Tensor:
     if not kernels.usable(y):
         return y.add_(torch.empty_like(y).normal_(generator=generator), alpha=factor)
     words = seed(y).draw(generator)
-    kernels.add_normal(kernels.array(y).reshape(-1), factor, table(), words, words[0], 0)
+    kernels.add_normal(kernels.array(y).reshape(-1), factor, words, words[0], 0)
     return y
 
 
@@ -76,15 +74,3 @@ def normal(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tenso
 def seed(like: Tensor) -> Seed:
     """Return room for a seed and ``ROOM`` words."""
     return kept(("seed", like.dtype), lambda: Seed(ROOM, like))
-
-
-@cache
-def table() -> kernels.Array:
-    """Values whose sums of two, drawn independently, are normal numbers, (4096,).
-
-    They are the quantiles in the middle of as many equal cells, scaled. A sum is off in probability by
-    at most 1.3e-4, has a kurtosis of 2.996, and is never beyond 5.2. The table fits the nearest cache.
-    """
-    cells = (torch.arange(2**12, dtype=torch.float64) + 0.5) / 2**12
-    quantiles = torch.special.ndtri(cells)
-    return kernels.array((quantiles / quantiles.std(correction=0) / 2**0.5).float())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from analogpipe import kernels
-from analogpipe.noise import add_normal, seed, table
+from analogpipe.noise import add_normal, seed
 from analogpipe.scratch import kept, scratch
 from analogpipe.tile_config import ReadoutConfig
 
@@ -79,7 +79,7 @@ class _Space:
         self.saturated = like.new_empty(samples, dtype=torch.bool)
         scale = kernels.array(scratch("scale", (samples,), like))
         self.forth = kernels.array(self.q), scale
-        self.back = scale, kernels.array(self.saturated), table()
+        self.back = scale, kernels.array(self.saturated)
 
 
 def _read_in_memory(
