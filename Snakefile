@@ -16,7 +16,13 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/sweep.smk"
+
+
+if PROFILE.sweep:
+
+    include: "workflow/rules/sweep.smk"
+
+
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"

@@ -1,14 +1,11 @@
 """The learning rates of a profile are those that its recorded sweep picks."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from analogpipe.config import load_profile
+from analogpipe.config import ConfigError, load_profile
 from analogpipe.sweep import COLUMNS, best, collect
-
-ROOT = Path(__file__).parents[1]
+from run_snakemake import ROOT, snakemake
 
 
 @pytest.mark.parametrize(
@@ -58,3 +55,12 @@ def test_collect_averages_the_epochs(tiny_profile, tmp_path):
     sweep = collect(tmp_path, profile)
     assert tuple(sweep.columns) == COLUMNS
     assert sweep["validation_accuracy"].tolist() == pytest.approx([0.5] * 6)
+
+
+def test_a_profile_needs_no_sweep(edited, tmp_path):
+    path = edited("sweep", ...)
+    with pytest.raises(ConfigError, match="sweep: missing"):
+        collect(tmp_path, load_profile(path))
+    plan = snakemake(tmp_path, "--dry-run", profile=path)
+    assert plan.returncode == 0, plan.stderr
+    assert snakemake(tmp_path, "--dry-run", profile=path, targets=("sweep",)).returncode != 0

@@ -240,9 +240,11 @@ class Profile(Strict):
     training: Training
     compute: Compute = Compute()
     learning_rates: dict[Name, dict[Name, Annotated[float, Field(gt=0)]]] = Field(
-        description="per device and mode, taken from the sweep"
+        description="per device and mode, such as the sweep picks"
     )
-    sweep: Sweep
+    sweep: Sweep | None = Field(
+        default=None, description="how `make sweep` looks for them; no sweep if not given"
+    )
     target_accuracy: float = Field(
         gt=0, lt=1, description="test accuracy at which cycles to target are counted"
     )
@@ -257,7 +259,12 @@ class Profile(Strict):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: a value is given twice in {values}")
-        for key, most in (("stages", max(self.stages)), ("sweep.stages", self.sweep.stages)):
+        largest = {"stages": max(self.stages)}
+        tables: dict[str, Mapping[str, object]] = {"learning_rates": self.learning_rates}
+        if self.sweep is not None:
+            largest["sweep.stages"] = self.sweep.stages
+            tables["sweep.rates"] = self.sweep.rates
+        for key, most in largest.items():
             if most > self.model.blocks:
                 raise ValueError(
                     f"{key}: found {most}, allowed: at most {self.model.blocks}, "
@@ -274,10 +281,7 @@ class Profile(Strict):
                 "the others are compared with it"
             )
         for device in self.devices:
-            for table, name in (
-                (self.learning_rates, "learning_rates"),
-                (self.sweep.rates, "sweep.rates"),
-            ):
+            for name, table in tables.items():
                 if device not in table:
                     raise ValueError(f"{name}: no entry for device {device}")
             for mode in self.modes:
@@ -326,7 +330,7 @@ class Profile(Strict):
         if (tile is None) != (device == DIGITAL):
             raise ConfigError(f"device {device} {'needs a' if tile is None else 'takes no'} tile")
         training = self.training
-        if validation and self.sweep.epochs is not None:
+        if validation and self.sweep is not None and self.sweep.epochs is not None:
             training = training.model_copy(update={"epochs": self.sweep.epochs})
         return checked(
             Run,

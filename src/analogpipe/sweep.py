@@ -7,7 +7,7 @@ import pandas as pd
 import typer
 
 from analogpipe.command import run as run_command
-from analogpipe.config import Profile, load_profile
+from analogpipe.config import ConfigError, Profile, load_profile
 from analogpipe.files import write_text
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
@@ -18,15 +18,20 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
 
     The average rewards a rate that learns fast as well as far: judged by the last epoch alone, a
     decaying rate forgives a start so high that nothing is learned for half of the run.
+
+    Raises ConfigError for a profile without a sweep.
     """
+    sweep = profile.sweep
+    if sweep is None:
+        raise ConfigError(f"profile {profile.profile}: sweep: missing, a value is required")
     rows = []
     for device in profile.devices:
         for mode in profile.modes:
-            for rate in profile.sweep.rates[device]:
-                for seed in profile.sweep.seeds:
+            for rate in sweep.rates[device]:
+                for seed in sweep.seeds:
                     folder = root / "sweep" / device / mode / f"lr{rate:g}" / f"seed{seed}"
                     accuracy = pd.read_csv(folder / "metrics.csv")["test_accuracy"]
-                    rows.append((device, mode, profile.sweep.stages, rate, seed, accuracy.mean()))
+                    rows.append((device, mode, sweep.stages, rate, seed, accuracy.mean()))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -158,6 +158,8 @@ def all_runs(wildcards):
 
 def all_sweeps(wildcards):
     """Every run of the sweep."""
+    if PROFILE.sweep is None:
+        return []
     return [
         path
         for device in PROFILE.devices
