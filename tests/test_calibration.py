@@ -16,6 +16,7 @@ from analogpipe.devices import (
     SoftBounds,
     SoftBoundsReference,
 )
+from analogpipe.files import FileError
 from analogpipe.measurement import MeasurementError, measure
 from analogpipe.pulse_response import draw
 from analogpipe.seeds import generator
@@ -138,7 +139,7 @@ def test_the_command_writes_its_files(tmp_path) -> None:
     devices = tmp_path / "devices.yaml"
     devices.write_text("soft:\n  device: {kind: soft_bounds, dw_min: 0.01}\n")
     out = tmp_path / "out"
-    assert main(["--devices", str(devices), "--name", "soft", "--out", str(out)]) == 0
+    main(devices, "soft", out)
     tile = load_tile(out / "device.yaml")
     assert tile.device.dw_min == pytest.approx(0.01, rel=0.1)  # type: ignore[union-attr]
     response = pd.read_csv(out / "response.csv")
@@ -152,12 +153,16 @@ def test_the_command_writes_its_files(tmp_path) -> None:
     }
 
 
-def test_errors_are_one_line(tmp_path, capsys) -> None:
+def test_errors_are_one_line(tmp_path) -> None:
     devices = tmp_path / "devices.yaml"
-    devices.write_text("soft:\n  device: {kind: soft_bounds}\n")
-    arguments = ["--devices", str(devices), "--name", "hard", "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
-    assert "allowed: soft" in capsys.readouterr().err
+    devices.write_text("soft:\n  device: {kind: soft_bounds}\nideal:\n  device: {kind: ideal}\n")
+    for name, message in (
+        ("hard", "hard, allowed: soft, ideal"),
+        ("ideal", "ideal: .*'ideal' has"),
+    ):
+        with pytest.raises(FileError, match=rf"devices.yaml: (found )?{message}"):
+            main(devices, name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     with pytest.raises(CalibrationError, match="ideal"):
         calibrate(digital(), seed=0, name="digital")
 

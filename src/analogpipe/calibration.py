@@ -4,26 +4,25 @@ uses.
     python -m analogpipe.calibration --devices config/devices.yaml --name NAME --seed 0 --out DIR
 """
 
-import argparse
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+import typer
 
+from analogpipe.command import run as run_command
 from analogpipe.config import load_devices
 from analogpipe.device_fit import fit_device, is_additive, true_parameters
 from analogpipe.devices import OneSided, Pulsed
 from analogpipe.element_models import MODELS, Array, Mask, Model
-from analogpipe.files import FileError
+from analogpipe.files import FileError, write_text
 from analogpipe.fitting import ElementFit, fit_element
 from analogpipe.measurement import (
     TRAINS,
     Measurement,
-    MeasurementError,
     measure,
     measure_pair,
     read_csv,
@@ -256,56 +255,31 @@ def write(calibration: Calibration, out: Path) -> None:
     response.csv holds the first SHOWN elements; polarity is 1 (up), -1 (down) or 0 (the value
     before the train).
     """
-    out.mkdir(parents=True, exist_ok=True)
-    texts = {
-        "response.csv": calibration.response.to_csv(index=False, float_format="%.6g"),
-        "elements.csv": calibration.elements.to_csv(index=False, float_format="%.6g"),
-        "summary.csv": calibration.summary.to_csv(index=False, float_format="%.6g"),
-        "device.yaml": calibration.tile.dump(),
-    }
-    for name, text in texts.items():
-        temporary = out / f".{name}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, out / name)
+    write_text(out / "response.csv", calibration.response.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "elements.csv", calibration.elements.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "summary.csv", calibration.summary.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "device.yaml", calibration.tile.dump())
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analogpipe.calibration", description=main.__doc__
-    )
-    parser.add_argument("--devices", type=Path, required=True, help="YAML file of named tiles")
-    parser.add_argument("--name", required=True, help="tile to calibrate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--csv", type=Path, help="fit the device type to this measurement instead")
-    parser.add_argument(
-        "--range",
-        type=float,
-        default=0.6,
-        help="with --csv: weight at the ends of the measured range; 0 takes values as weights",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    options = parser.parse_args(arguments)
+def main(
+    devices: Annotated[Path, typer.Option(help="YAML file of named tiles")],
+    name: Annotated[str, typer.Option(help="tile to calibrate")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    seed: Annotated[int, typer.Option(help="seed of the simulated array")] = 0,
+) -> None:
+    """Measure a simulated array of a device and write its calibration."""
     torch.set_num_threads(1)  # the arrays are small
+    tiles = load_devices(devices)
+    if name not in tiles:
+        raise FileError(f"{devices}: found {name}, allowed: {', '.join(tiles)}")
     try:
-        tiles = load_devices(options.devices)
-        if options.name not in tiles:
-            raise CalibrationError(
-                f"no device {options.name!r} in {options.devices}; allowed: {', '.join(tiles)}"
-            )
-        tile = tiles[options.name]
-        if options.csv is not None:
-            result = calibrate_csv(tile, options.csv, options.range or None)
-        else:
-            result = calibrate(tile, seed=options.seed, name=options.name)
-    except (CalibrationError, MeasurementError, FileError) as error:
-        print(f"calibration: {error}", file=sys.stderr)
-        return 2
-    write(result, options.out)
+        result = calibrate(tiles[name], seed=seed, name=name)
+    except CalibrationError as error:
+        raise FileError(f"{devices}: {name}: {error}") from None
+    write(result, out)
     if result.note:
-        print(f"calibration: {result.note}", file=sys.stderr)
-    return 0
+        typer.echo(result.note)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
