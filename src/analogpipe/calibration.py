@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 import typer
 
+from analogpipe import shared_shape
 from analogpipe.command import run as run_command
 from analogpipe.config import load_devices
 from analogpipe.device_fit import fit_device, is_additive, true_parameters
-from analogpipe.devices import OneSided, Pulsed
+from analogpipe.devices import ExpStep, OneSided, Pulsed, SoftBoundsReference
 from analogpipe.element_models import MODELS, Array, Mask, Model
 from analogpipe.files import FileError, write_text
 from analogpipe.fitting import ElementFit, fit_element
@@ -123,27 +124,32 @@ def _fit(
     tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
 ) -> Calibration:
     model = MODELS[tile.device.kind]
-    fits = [
-        fit_element(
-            model,
-            data.before[:, i],
-            data.after[:, i],
-            data.up,
-            additive=is_additive(device),
-            measured=true is None,
-        )
-        for i in range(data.before.shape[1])
-    ]
+    if isinstance(device, ExpStep):
+        fits = shared_shape.fit_elements(data, measured=true is None)
+    else:
+        fits = [
+            fit_element(
+                model,
+                data.before[:, i],
+                data.after[:, i],
+                data.up,
+                additive=is_additive(device),
+                measured=true is None,
+            )
+            for i in range(data.before.shape[1])
+        ]
     table = _element_table(model, fits, data)
     if true is not None:
         for column in [*model.names, "symmetric_point"]:
             table.insert(list(table).index(column), f"{column}_true", true[column])
     fitted, estimates = fit_device(device, fits)
+    # the reference of an element moves the weight at which its steps are compared
+    hidden = ("up_down", "up_down_dtod") if isinstance(device, SoftBoundsReference) else ()
     summary = pd.DataFrame(
         [
             {
                 "parameter": key,
-                "true": getattr(device, key) if true is not None else float("nan"),
+                "true": float("nan") if true is None or key in hidden else getattr(device, key),
                 "fitted": estimate.value,
                 "std_error": estimate.error,
             }

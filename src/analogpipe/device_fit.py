@@ -28,15 +28,26 @@ def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str
     names = MODELS[_kind(device)].names
     theta = dict(zip(names, np.stack([fit.theta for fit in fits]).T, strict=True))
     error = dict(zip(names, np.sqrt([np.diagonal(f.covariance) for f in fits]).T, strict=True))
-    up_step = population(theta["s_up"], error["s_up"])[0]
-    down_step = population(theta["s_down"], error["s_down"])[0]
-    larger = up_step if up_step.value >= down_step.value else down_step
+    scale = _scale(device, fits)
+    for name, factor in zip(("s_up", "s_down"), scale, strict=True):
+        theta[name] = theta[name] * factor.value
+        error[name] = error[name] * factor.value
+    steps = [population(theta[name], error[name])[0] for name in ("s_up", "s_down")]
+    steps = [
+        Estimate(step.value, float(np.hypot(step.error, step.value * factor.error / factor.value)))
+        for step, factor in zip(steps, scale, strict=True)
+    ]
+    larger = max(steps, key=lambda step: step.value)
     dw_min = larger.value
-    sum_of = np.array([fit.covariance[0, 0] + fit.covariance[1, 1] for fit in fits])
-    cross = np.array([2 * fit.covariance[0, 1] for fit in fits])
+    sum_of = error["s_up"] ** 2 + error["s_down"] ** 2
+    cross = np.array([2 * fit.covariance[0, 1] for fit in fits]) * scale[0].value * scale[1].value
     half = (theta["s_up"] + theta["s_down"]) / 2, (theta["s_up"] - theta["s_down"]) / 2
     _, gain = population(half[0], np.sqrt((sum_of + cross) / 4))
     difference, ratio = population(half[1], np.sqrt((sum_of - cross) / 4))
+    common = [s.value * factor.error / factor.value for s, factor in zip(steps, scale, strict=True)]
+    difference = Estimate(
+        difference.value, float(np.hypot(difference.error, np.hypot(common[0], common[1]) / 2))
+    )
     noise = np.array([fit.noise for fit in fits])
     estimates = {
         "dw_min": larger,
@@ -51,8 +62,7 @@ def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str
         centre, width = population(values, error.get(name, np.zeros(len(fits))))
         estimates[parameter] = centre
         estimates[f"{parameter}_dtod"] = _scaled(width, 1 / abs(centre.value))
-    reach = np.array([fit.high - fit.low for fit in fits])
-    estimates |= _shape(device, theta, error, estimates, reach)
+    estimates |= _shape(device, theta, error, estimates, fits[0])
     values = {key: estimate.value for key, estimate in estimates.items()}
     if isinstance(device, SoftBoundsReference):
         # the fitted elements include their references
@@ -65,7 +75,7 @@ def _shape(
     theta: dict[str, Array],
     error: dict[str, Array],
     of: dict[str, Estimate],
-    reach: Array,
+    first: ElementFit,
 ) -> dict[str, Estimate]:
     """Estimates of the parameters that only one device type has."""
     match device:
@@ -80,7 +90,7 @@ def _shape(
                 "gamma_down_dtod": _scaled(down_spread, low),
             }
         case ExpStep():
-            return _exponential(device, theta, error, reach)
+            return _exponential(device, first)
         case PowStep():
             up, _ = population(theta["g_up"], error["g_up"])
             down, _ = population(theta["g_down"], error["g_down"])
@@ -102,18 +112,32 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.error * abs(factor))
 
 
-def _exponential(
-    device: ExpStep, theta: dict[str, Array], error: dict[str, Array], reach: Array
-) -> dict[str, Estimate]:
-    """Shape of the exponential device: one for all elements, scaled by their ranges ``reach``."""
-    scale = 2 * device.a / reach
+def _scale(device: Pulsed, fits: list[ElementFit]) -> list[Estimate]:
+    """What turns fitted steps up and down at w = 0 into step sizes of the device."""
+    if not isinstance(device, ExpStep):
+        return [Estimate(1.0, 0.0)] * 2
+    first = fits[0]
+    return [
+        Estimate(float(1 + first.theta[i]), float(first.covariance[i, i] ** 0.5)) for i in (2, 3)
+    ]
+
+
+def _exponential(device: ExpStep, first: ElementFit) -> dict[str, Estimate]:
+    """Shape of the exponential device, from one element, as all share it.
+
+    ``s (1 - q (exp(r w) - 1)) = s (1 + q) (1 - q / (1 + q) exp(r w))``.
+    """
+    to_rate = first.reach / (2 * device.a)
     estimates = {}
-    for way, sign in (("up", 1.0), ("down", -1.0)):
-        rate, _ = population(theta[f"r_{way}"] / scale, error[f"r_{way}"] / np.abs(scale))
-        factor, _ = population(theta[f"f_{way}"], error[f"f_{way}"])
-        estimates[f"gamma_{way}"] = rate
-        shift = float(np.exp(-sign * rate.value * device.b))
-        estimates[f"A_{way}"] = _scaled(factor, shift)
+    for i, way, sign in ((2, "up", 1.0), (3, "down", -1.0)):
+        ratio = float(first.theta[i])
+        rate = float(first.theta[i + 2]) * to_rate
+        shift = float(np.exp(-sign * rate * device.b))
+        factor = ratio / (1 + ratio) * shift
+        gradient = np.array([shift / (1 + ratio) ** 2, -sign * device.b * factor * to_rate])
+        block = first.covariance[np.ix_((i, i + 2), (i, i + 2))]
+        estimates[f"gamma_{way}"] = Estimate(rate, float(block[1, 1] ** 0.5) * abs(to_rate))
+        estimates[f"A_{way}"] = Estimate(factor, float((gradient @ block @ gradient) ** 0.5))
     return estimates
 
 
@@ -136,8 +160,10 @@ def true_parameters(response: Response) -> dict[str, Array]:
             scale = response.scale.double().numpy().ravel()
             rate = response.rate.double().numpy().ravel()
             factor = response.factor.double().numpy().ravel() * np.exp(rate * response.offset)
-            true |= {"f_up": np.full_like(scale, factor[0]), "r_up": rate[0] * scale}
-            true |= {"f_down": np.full_like(scale, factor[1]), "r_down": -rate[1] * scale}
+            ratio = factor / (1 - factor)
+            true |= {"s_up": up * (1 - factor[0]), "s_down": down * (1 - factor[1])}
+            true |= {"q_up": np.full_like(scale, ratio[0]), "r_up": rate[0] * scale}
+            true |= {"q_down": np.full_like(scale, ratio[1]), "r_down": -rate[1] * scale}
         case Power():
             gamma = response.gamma.double().numpy().reshape(2, -1)
             true |= {"g_up": gamma[0], "g_down": gamma[1]}

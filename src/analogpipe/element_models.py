@@ -68,11 +68,15 @@ def _soft_bounds(theta: Array, w: Array, up: Mask) -> Array:
 
 
 def _exponential(theta: Array, w: Array, up: Mask) -> Array:
-    s_up, s_down, f_up, f_down, r_up, r_down = theta
+    s_up, s_down, q_up, q_down, r_up, r_down = theta
+    return _where(up, s_up * bend(q_up, r_up, w), s_down * bend(q_down, r_down, -w))
+
+
+def bend(q: float | Array, r: float | Array, w: Array) -> Array:
+    """Step of an exponential device over that at w = 0; ``w`` counts in the direction of the pulses."""
     with np.errstate(over="ignore"):
-        rise = s_up * np.maximum(1 - f_up * np.exp(r_up * w), 0)
-        fall = s_down * np.maximum(1 - f_down * np.exp(-r_down * w), 0)
-    return _where(up, rise, fall)
+        above: Array = np.maximum(1 - q * np.expm1(r * w), 0)
+    return above
 
 
 def _power(theta: Array, w: Array, up: Mask) -> Array:
@@ -93,20 +97,6 @@ def _start_linear(w: Array, step: Array, up: Mask, low: float, high: float) -> A
 def _start_soft_bounds(w: Array, step: Array, up: Mask, low: float, high: float) -> Array:
     s_up, s_down, k_up, k_down = _line(w, step, up)
     return np.array([s_up, s_down, 1 / k_up, -1 / k_down])
-
-
-def _start_exponential(w: Array, step: Array, up: Mask, low: float, high: float) -> Array:
-    # of the form 1 - f e^(r w): rates around the range, the rest by linear least squares
-    best = np.zeros(6)
-    for offset, mask, sign in ((0, up, 1.0), (1, ~up, -1.0)):
-        error = np.inf
-        for rate in np.array([-8.0, -4.0, -2.0, -1.0, 1.0, 2.0, 4.0, 8.0, 16.0]) / (high - low):
-            columns = np.stack([np.ones(mask.sum()), np.exp(sign * rate * w[mask])], 1)
-            (size, factor), residual, *_ = np.linalg.lstsq(columns, step[mask], rcond=None)
-            if size > 0 and len(residual) and residual[0] < error:
-                error = residual[0]
-                best[[offset, 2 + offset, 4 + offset]] = size, -factor / size, rate
-    return best
 
 
 def _start_power(w: Array, step: Array, up: Mask, low: float, high: float) -> Array:
@@ -136,9 +126,9 @@ MODELS = {
     "soft_bounds": Model(*_SOFT, False),
     # steps and bounds as seen from w = 0: those of an element without reference
     "soft_bounds_reference": Model(*_SOFT, True),
-    # step = s (1 - f exp(+-r w))
+    # step = s (1 - q (exp(+-r w) - 1)): the shape is fitted to all elements at once
     "exp_step": Model(
-        (*_STEPS, "f_up", "f_down", "r_up", "r_down"), _exponential, _start_exponential, True
+        (*_STEPS, "q_up", "q_down", "r_up", "r_down"), _exponential, _start_constant, True
     ),
     "pow_step": Model((*_STEPS, *_BOUNDS, "g_up", "g_down"), _power, _start_power, False),
 }

@@ -19,10 +19,51 @@ class ElementFit:
     covariance: Array
     high: float
     low: float
+    reach: float
+    """Distance of the bounds: from ``low`` to ``high``, the ends of the weights, unless fitted."""
     noise: float
     noise_error: float
     symmetric_point: float
     symmetric_point_error: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one element that a fit looks at."""
+
+    place: Array
+    size: Array
+    up: Mask
+    use: Mask
+    """Which of all pulses they are."""
+    high: float
+    low: float
+    stopped: bool
+    """Whether bounds stopped the element at both ends, where its steps had not vanished."""
+    groups: tuple[Array, Array, Mask, Array]
+    """Means of place and size, polarity and number of groups of like steps (:func:`_groups`)."""
+
+
+def steps_of(model: Model, before: Array, after: Array, up: Mask, *, measured: bool) -> Steps:
+    """Return the steps of an element from the weights around each pulse, (pulses,).
+
+    Where weights carry read noise (``measured``) a step is laid to the middle between both, because
+    the error of a weight would correlate with the step from it.
+    """
+    step = np.where(up, after - before, before - after)
+    place = (before + after) / 2 if measured else before
+    high, low = float(max(before.max(), after.max())), float(min(before.min(), after.min()))
+    use = np.ones(len(step), bool)
+    if model.clips:
+        margin = 4 * float(np.median(np.abs(step))) / 0.6745
+        # by where a pulse starts: by where it ends would choose among the steps by their noise
+        use = (place < high - margin) & (place > low + margin)
+        if min(use[up].sum(), use[~up].sum()) < 10:
+            use = (after < high) & (after > low)
+    w, s, u = place[use], step[use], up[use]
+    ends = step[up & (after == high)], step[~up & (after == low)]
+    stopped = all(len(end) > 2 and end.max() > 0.05 * step[step > 0].mean() for end in ends)
+    return Steps(w, s, u, use, high, low, stopped, _groups(w, s, u))
 
 
 def fit_element(
@@ -34,42 +75,54 @@ def fit_element(
         before, after, up: weights around each pulse and its polarity, (pulses,).
         additive: the noise of a pulse scales with the step size (``s_up``, ``s_down``), not with
             the size of the step at hand.
-        measured: weights carry read noise. Then steps are laid to the middle between both weights,
-            because the error of a weight would correlate with the step from it; all steps count
-            alike; and the noise of
-            a pulse is told from read noise by the correlation of successive steps.
+        measured: weights carry read noise. Then all steps count alike, and the noise of a pulse is
+            told from read noise by the correlation of successive steps.
     """
-    step = np.where(up, after - before, before - after)
-    place = (before + after) / 2 if measured else before
-    high, low = float(max(before.max(), after.max())), float(min(before.min(), after.min()))
-    use = np.ones(len(step), bool)
-    if model.clips:
-        margin = 4 * float(np.median(np.abs(step))) / 0.6745
-        use = (np.maximum(before, after) < high - margin) & (
-            np.minimum(before, after) > low + margin
-        )
-        if min(use[up].sum(), use[~up].sum()) < 10:
-            use = (after < high) & (after > low)
-    w, s, u = place[use], step[use], up[use]
-    theta = model.start(w, s, u, low, high)
+    data = steps_of(model, before, after, up, measured=measured)
+    w, s, u = data.place, data.size, data.up
+    theta = model.start(w, s, u, data.low, data.high)
     floor = 0.02 * float(np.median(np.abs(model.step(theta, w, u))))
-
-    def weights(w: Array, u: Mask) -> Array:
-        even = additive or measured
-        size = np.where(u, theta[0], theta[1]) if even else model.step(theta, w, u)
-        weight: Array = 1 / np.maximum(np.abs(size), floor)
-        return weight
-
-    places, steps, ups, counts = _groups(w, s, u)
+    even = additive or measured
+    places, steps, ups, counts = data.groups
     for _ in range(2):
-        scale = np.sqrt(counts) * weights(places, ups)
+        scale = np.sqrt(counts) * weights(model, theta, places, ups, floor, even=even)
 
         def residuals(theta: Array, scale: Array = scale) -> Array:
             return (steps - model.step(theta, places, ups)) * scale
 
         result = least_squares(residuals, theta, x_scale=np.abs(theta) + 1e-12, max_nfev=200)
         theta = result.x
-    weight = weights(w, u)
+    jacobian = np.asarray(result.jac)
+    curvature = np.linalg.pinv(jacobian.T @ jacobian)
+    return conclude(model, data, theta, curvature, floor, additive=additive, measured=measured)
+
+
+def weights(model: Model, theta: Array, w: Array, up: Mask, floor: float, *, even: bool) -> Array:
+    """Return the inverse sizes of steps, which their noise goes with: of steps at w = 0 if ``even``."""
+    size = np.where(up, theta[0], theta[1]) if even else model.step(theta, w, up)
+    weight: Array = 1 / np.maximum(np.abs(size), floor)
+    return weight
+
+
+def conclude(
+    model: Model,
+    data: Steps,
+    theta: Array,
+    curvature: Array,
+    floor: float,
+    *,
+    additive: bool,
+    measured: bool,
+    common: Array | None = None,
+    reach: float | None = None,
+) -> ElementFit:
+    """Return the fit with the parameters ``theta``: noise, errors and symmetric point.
+
+    ``curvature`` times the relative variance of a step is the covariance of ``theta``; ``common`` is
+    added to it.
+    """
+    w, s, u = data.place, data.size, data.up
+    weight = weights(model, theta, w, u, floor, even=additive or measured)
     relative = (s - model.step(theta, w, u)) * weight
     # steps below the floor are weighted down: they say little about the noise
     sound = model.step(theta, w, u) > floor
@@ -79,26 +132,29 @@ def fit_element(
     if measured:
         # read noise adds 2 r^2 to the variance of a step and -r^2 to the covariance with the next
         signed = np.where(u, 1.0, -1.0) * (s - model.step(theta, w, u))
-        next_to = np.flatnonzero(np.diff(np.flatnonzero(use)) == 1)
+        next_to = np.flatnonzero(np.diff(np.flatnonzero(data.use)) == 1)
         shared = float(np.mean(signed[next_to] * signed[next_to + 1] * weight[next_to] ** 2))
         noise = max(variance + 2 * shared, 0.0)
         if not additive:
             noise /= float(np.mean((model.step(theta, w, u) * weight) ** 2))
-    jacobian = np.asarray(result.jac)
-    covariance = variance * np.linalg.pinv(jacobian.T @ jacobian)
-    point = model.symmetric_point(theta, low, high)
+    covariance = variance * curvature
+    if common is not None:
+        covariance = covariance + common
+    point = model.symmetric_point(theta, data.low, data.high)
     gradient = np.zeros_like(theta)
     for i in range(len(theta)):
         shift = np.zeros_like(theta)
         shift[i] = 1e-5 * max(abs(theta[i]), 1e-8)
-        ahead = model.symmetric_point(theta + shift, low, high)
-        gradient[i] = (ahead - model.symmetric_point(theta - shift, low, high)) / (2 * shift[i])
+        ahead = model.symmetric_point(theta + shift, data.low, data.high)
+        behind = model.symmetric_point(theta - shift, data.low, data.high)
+        gradient[i] = (ahead - behind) / (2 * shift[i])
     point_error = float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0)))
     return ElementFit(
         theta,
         covariance,
-        high,
-        low,
+        data.high,
+        data.low,
+        data.high - data.low if reach is None else reach,
         float(np.sqrt(noise)),
         float(np.sqrt(variance / (2 * freedom))),
         point,
@@ -147,15 +203,16 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
         weight = 1 / (spread**2 + own)
         return float(np.sum(weight * values) / np.sum(weight))
 
-    def deviance(spread: float) -> float:
+    def deviance(part: float) -> float:
+        spread = part * wide
         variance = spread**2 + own
         known = np.isfinite(variance)
         rest = (values - centre(spread))[known] ** 2 / variance[known]
         return float(np.sum(np.log(variance[known]) + rest))
 
     # the likelihood may have its maximum at 0, and far elements widen it beyond the middle ones
-    result = minimize_scalar(deviance, bounds=(1e-6 * wide, 5 * wide), method="bounded")
-    spread = float(result.x)
+    result = minimize_scalar(deviance, bounds=(1e-6, 5), method="bounded")
+    spread = float(result.x) * wide
     weight = 1 / (spread**2 + own)
     error = float(np.sqrt(1 / np.sum(weight)))
     variance_error = float(np.sqrt(2 / np.sum(weight**2)))
