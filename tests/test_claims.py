@@ -51,7 +51,8 @@ def evidence(tiny_profile):
                     loss = 0.1 if device == "digital" else 0.2
                     final.append(head | {"epoch": 3, "density": 0.995, "train_loss": loss * noise,
                                          "test_accuracy": 0.9 * noise})  # fmt: skip
-                    targets.append(head | {"samples": 900 * noise, "cycles": 600 / speed * noise})
+                    reached = {"samples": 900 * noise, "cycles": 600 / speed * noise}
+                    targets.append(head | reached | {"resolved": True})
     schedules = pd.DataFrame(
         [(0, "F", 0), (1, "B", 0), (1, "U", 0), (2, "F", 1), (3, "B", 1), (3, "U", 1)],
         columns=["clock", "action", "version"],
@@ -105,6 +106,15 @@ def test_target_never_reached_is_inconclusive(evidence):
     found = verdicts(evidence)
     assert "inconclusive" in found["C4"]
     assert "inconclusive" in found["C6"]
+
+
+def test_target_reached_in_the_first_epoch_is_inconclusive(evidence):
+    chosen = (evidence.targets["mode"] == "async") & (evidence.targets["seed"] == 0)
+    evidence.targets.loc[chosen, "resolved"] = False
+    found = verdicts(evidence)
+    assert "inconclusive" in found["C4"]
+    assert "inconclusive" in found["C6"]
+    assert found["C2"] == {"reproduced"}
 
 
 def test_slow_pipeline_is_not_reproduced(evidence):

@@ -39,6 +39,7 @@ BAD = [
      ["dataset.path", "nowhere", "existing folder"]),
     ("model.kind", "vit", ["model", "vit", "'mlp', 'cnn', 'resnet'"]),
     ("target_accuracy", 1.5, ["target_accuracy", "1.5", "less than 1"]),
+    ("target_accuracy", {"digital": 0.5}, ["target_accuracy", "no entry", "linear-tau0.6"]),
 ]  # fmt: skip
 
 

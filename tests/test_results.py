@@ -41,6 +41,14 @@ def test_to_target(accuracy, samples):
     row = to_target(runs_of(accuracy), 0.7).iloc[0]
     assert row["samples"] == pytest.approx(samples, nan_ok=True)
     assert row["cycles"] == pytest.approx(samples / 5, nan_ok=True)
+    assert row["resolved"] == (samples > 100)
+
+
+def test_devices_may_have_targets_of_their_own():
+    runs = pd.concat([runs_of([0.1, 0.5, 0.9]), runs_of([0.1, 0.5, 0.9], device="analog")])
+    table = to_target(runs, {"digital": 0.7, "analog": 0.3})
+    assert table["target"].tolist() == [0.7, 0.3]
+    assert table["samples"].tolist() == pytest.approx([250, 150])
 
 
 def test_interval_is_students():

@@ -74,6 +74,13 @@ class Evidence:
     checks: pd.DataFrame = field(default_factory=pd.DataFrame)
     """The theory's other numbers."""
 
+    @property
+    def resolved(self) -> pd.DataFrame:
+        """The targets without what only bounds them: those that were reached in a first epoch."""
+        table = self.targets.copy()
+        table.loc[~table["resolved"], ["samples", "cycles"]] = np.nan
+        return table
+
     def paired(
         self, frame: pd.DataFrame, value: str, device: str, mode: str, base: str, stages: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +93,8 @@ class Evidence:
 def ratio_interval(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
     """Return the geometric mean of paired ratios and its 95 % interval, taken on the logarithms.
 
-    A pair with a missing value (a target that was not reached) makes the ratio unknown: NaN.
+    A pair with a missing value (a target that was not reached, or within the first epoch) makes the
+    ratio unknown: NaN.
     """
     mean, low, high = interval(np.log(above / below))
     return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
@@ -175,7 +183,7 @@ def _accuracy(evidence: Evidence, mode: str) -> Iterator[Row]:
 def _speedup(evidence: Evidence, mode: str, least: float) -> Iterator[Row]:
     most = max(evidence.profile.stages)
     for device in evidence.profile.devices:
-        own, base = evidence.paired(evidence.targets, "cycles", device, mode, "sequential", most)
+        own, base = evidence.paired(evidence.resolved, "cycles", device, mode, "sequential", most)
         yield (
             f"cycles to target, sequential over {mode}, {device}, M={most}",
             Region(low=least),
@@ -207,7 +215,7 @@ def _samples(evidence: Evidence) -> Iterator[Row]:
     for mode in _modes(evidence, "async"):
         for device in evidence.profile.devices:
             own, base = evidence.paired(
-                evidence.targets, "samples", device, mode, "sequential", most
+                evidence.resolved, "samples", device, mode, "sequential", most
             )
             yield (
                 f"samples to target, {mode} over sequential, {device}, M={most}",

@@ -217,6 +217,9 @@ class Run(Strict):
     validation: bool = False
 
 
+Accuracy = Annotated[float, Field(gt=0, lt=1)]
+
+
 class Profile(Strict):
     """One profile of the workflow: the grid of runs and how each is trained."""
 
@@ -245,8 +248,9 @@ class Profile(Strict):
     sweep: Sweep | None = Field(
         default=None, description="how `make sweep` looks for them; no sweep if not given"
     )
-    target_accuracy: float = Field(
-        gt=0, lt=1, description="test accuracy at which cycles to target are counted"
+    target_accuracy: Accuracy | dict[Name, Accuracy] = Field(
+        description="test accuracy at which cycles to target are counted; of each device, where they "
+        "differ. One that the first epoch reaches says nothing"
     )
 
     theory: Theory | None = Field(
@@ -287,6 +291,8 @@ class Profile(Strict):
             for mode in self.modes:
                 if mode not in self.learning_rates[device]:
                     raise ValueError(f"learning_rates.{device}: no entry for mode {mode}")
+            if isinstance(self.target_accuracy, dict) and device not in self.target_accuracy:
+                raise ValueError(f"target_accuracy: no entry for device {device}")
         if self.theory is not None:
             device = self.theory.network.device
             if device not in self.analog_devices:

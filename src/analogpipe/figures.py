@@ -222,7 +222,7 @@ def _devices(runs: pd.DataFrame) -> list[str]:
 
 def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
     """Fig. 3: test accuracy against samples and against clock cycles, at the largest stage count."""
-    runs = tables["runs"]
+    runs, targets = tables["runs"], tables["targets"]
     most = int(runs["stages"].max())
     runs = runs[runs["stages"] == most]
     styles = mode_styles(list(dict.fromkeys(runs["mode"])))
@@ -237,7 +237,10 @@ def convergence(tables: dict[str, pd.DataFrame]) -> Figure:
                 )
                 _line(axes, band[x], band["min"], band["mean"], band["max"], style, mode)
             axes.axhline(
-                tables["targets"]["target"].iloc[0], color="black", linewidth=0.6, linestyle=":"
+                targets.loc[targets["device"] == name, "target"].iloc[0],
+                color="black",
+                linewidth=0.6,
+                linestyle=":",
             )
             axes.set(xlabel={"samples": "training samples", "cycles": f"clock cycles, M={most}"}[x])
             sns.despine(ax=axes)

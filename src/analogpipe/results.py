@@ -1,6 +1,7 @@
 """From run files to tidy tables. Every table is a CSV; those for people are Markdown and LaTeX too."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,28 +96,31 @@ def final(runs: pd.DataFrame) -> pd.DataFrame:
     return last
 
 
-def to_target(runs: pd.DataFrame, target: float) -> pd.DataFrame:
-    """Return samples and cycles to a test accuracy, a row per run; empty where it was not reached.
+def to_target(runs: pd.DataFrame, target: float | Mapping[str, float]) -> pd.DataFrame:
+    """Return samples and cycles to a test accuracy (of each device), a row per run; empty where it was
+    not reached.
 
     The crossing is interpolated between the epoch that first reaches the target and the one
-    before it.
+    before it. Where the first epoch reaches it, samples and cycles are those of that epoch, upper
+    bounds, and ``resolved`` is false.
     """
     rows = []
     for key, run in runs.groupby(["device", "mode", "stages", "seed"], sort=False):
+        level = target[str(key[0])] if isinstance(target, Mapping) else target
         accuracy = run["test_accuracy"].to_numpy()
-        reached = np.flatnonzero(accuracy >= target)
+        reached = np.flatnonzero(accuracy >= level)
         samples = clocks = np.nan
         if len(reached):
             at = reached[0]
             before = max(at - 1, 0)
             rise = accuracy[at] - accuracy[before]
-            part = 1.0 if at == 0 else (target - accuracy[before]) / rise
+            part = 1.0 if at == 0 else (level - accuracy[before]) / rise
             samples, clocks = (
                 float(run[column].iloc[before] * (1 - part) + run[column].iloc[at] * part)
                 for column in ("samples", "cycles")
             )
-        rows.append((*key, target, samples, clocks))
-    columns = ["device", "mode", "stages", "seed", "target", "samples", "cycles"]
+        rows.append((*key, level, samples, clocks, bool(len(reached) and reached[0] > 0)))
+    columns = ["device", "mode", "stages", "seed", "target", "samples", "cycles", "resolved"]
     return pd.DataFrame(rows, columns=columns)
 
 
