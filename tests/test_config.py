@@ -39,6 +39,8 @@ BAD = [
      ["dataset.path", "nowhere", "existing folder"]),
     ("model.kind", "vit", ["model", "vit", "'mlp', 'cnn', 'resnet'"]),
     ("target_accuracy", 1.5, ["target_accuracy", "1.5", "less than 1"]),
+    ("target_accuracy", {"digital": 2.0}, ["target_accuracy.digital:", "2.0", "less than 1"]),
+    ("model.depth", 1, ["model.depth:", "found 1", "greater than or equal to 2"]),
     ("target_accuracy", {"digital": 0.5}, ["target_accuracy", "no entry", "linear-tau0.6"]),
 ]  # fmt: skip
 

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from analogpipe import interval
 from analogpipe.files import FileError, excerpt, read_yaml
@@ -218,6 +226,10 @@ class Run(Strict):
 
 
 Accuracy = Annotated[float, Field(gt=0, lt=1)]
+Targets = Annotated[
+    Annotated[Accuracy, Tag("of all")] | Annotated[dict[Name, Accuracy], Tag("of each")],
+    Discriminator(lambda value: "of each" if isinstance(value, Mapping) else "of all"),
+]
 
 
 class Profile(Strict):
@@ -248,7 +260,7 @@ class Profile(Strict):
     sweep: Sweep | None = Field(
         default=None, description="how `make sweep` looks for them; no sweep if not given"
     )
-    target_accuracy: Accuracy | dict[Name, Accuracy] = Field(
+    target_accuracy: Targets = Field(
         description="test accuracy at which cycles to target are counted; of each device, where they "
         "differ. One that the first epoch reaches says nothing"
     )
@@ -368,13 +380,14 @@ def checked(model: type[ModelT], value: Mapping[str, Any], source: str | Path) -
         return model.model_validate(value)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in fault["loc"])
+    key = ".".join(_keys(fault["loc"], value))
     found = excerpt(fault["input"])
     if fault["type"] == "extra_forbidden":
         allowed = ", ".join(_keys_at(model, fault["loc"][:-1]))
         raise ConfigError(f"{source}: {key}: unknown key, allowed: {allowed}")
     if fault["type"] == "missing":
-        raise ConfigError(f"{source}: {key}: missing, a value is required")
+        missing = ".".join(part for part in (key, str(fault["loc"][-1])) if part)
+        raise ConfigError(f"{source}: {missing}: missing, a value is required")
     if fault["type"] == "value_error":
         where = f"{key}: " if key else ""
         raise ConfigError(f"{source}: {where}{fault['ctx']['error']}")
@@ -426,6 +439,18 @@ def load_tile(path: Path) -> TileConfig:
         return TileConfig.parse(read_yaml(path))
     except TileConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _keys(location: tuple[int | str, ...], value: object) -> list[str]:
+    """Return the keys that lead to ``location`` (a path of pydantic's) in ``value``: without the tags
+    of unions on the way."""
+    keys = []
+    for part in location:
+        here = isinstance(value, Mapping) and part in value
+        if here or (isinstance(part, int) and isinstance(value, Sequence)):
+            keys.append(str(part))
+            value = value[part]  # type: ignore[index]
+    return keys
 
 
 def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
