@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from analogpipe.checked import ConfigError
 from analogpipe.compute import Autocast, prepare
-from analogpipe.config import Compute, ConfigError
+from analogpipe.config import Compute
 from analogpipe.layers import AnalogConv2d, AnalogLinear
 from analogpipe.tile_config import TileConfig
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from analogpipe.config import ConfigError, load_profile
+from analogpipe.checked import ConfigError
+from analogpipe.config import load_profile
 from analogpipe.files import FileError
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from analogpipe import data, datasets
-from analogpipe.config import ConfigError, Dataset
+from analogpipe.checked import ConfigError
+from analogpipe.config import Dataset
 from analogpipe.files import FileError
 
 DIGITS = Dataset(kind="digits", name="digits", validation=256)

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from analogpipe.config import ConfigError, load_profile
+from analogpipe.checked import ConfigError
+from analogpipe.config import load_profile
 from analogpipe.sweep import COLUMNS, best, collect
 from run_snakemake import ROOT, snakemake
 

@@ -8,8 +8,9 @@ import pytest
 
 import analogpipe.tile
 from analogpipe.bootstrap import interval, mean, slope
+from analogpipe.checked import ConfigError
 from analogpipe.claims import RULES, Evidence
-from analogpipe.config import ConfigError, load_devices, load_profile
+from analogpipe.config import load_devices, load_profile
 from analogpipe.prediction import Expected
 from analogpipe.problems import LeastSquares
 from analogpipe.theory import DIGITAL, Linear

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from analogpipe import checkpoint, data, interval, provenance, training
-from analogpipe.config import DIGITAL, ConfigError, load_devices, load_profile
+from analogpipe.checked import ConfigError
+from analogpipe.config import DIGITAL, load_devices, load_profile
 from analogpipe.engine import Pipeline
 from analogpipe.files import FileError
 from analogpipe.pace import Pace

@@ -127,7 +127,10 @@ def test_claims_table_has_every_claim(finished):
     assert tuple(claims.columns) == COLUMNS
     assert set(claims["claim"]) == set(RULES)
     assert set(claims["verdict"]) <= {"reproduced", "not reproduced", "inconclusive"}
-    assert claims[["measured", "low", "high"]].notna().all(axis=None)
+    # the networks reach the target in their first epoch: that says nothing
+    early = claims["measure"].str.match(r"(samples|cycles) to target")
+    assert set(claims.loc[early, "verdict"]) == {"inconclusive"}
+    assert claims.loc[~early, ["measured", "low", "high"]].notna().all(axis=None)
 
 
 def test_calibrated_device_is_what_trains(finished):

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from analogpipe.config import Compute, ConfigError
+from analogpipe.checked import ConfigError
+from analogpipe.config import Compute
 
 
 def prepare(compute: Compute) -> torch.device:

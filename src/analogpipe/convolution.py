@@ -73,6 +73,7 @@ class AnalogConv2d(AnalogLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Read the array; keep what the update needs."""
+        x = x.contiguous()
         out: Tensor = _Conv.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
         return out
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from analogpipe import datasets
-from analogpipe.config import ConfigError, Dataset
+from analogpipe.checked import ConfigError
+from analogpipe.config import Dataset
 from analogpipe.seeds import generator
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from analogpipe.checked import ConfigError
 from analogpipe.command import run as run_command
-from analogpipe.config import ConfigError, Dataset, load_profile
+from analogpipe.config import Dataset, load_profile
 from analogpipe.files import FileError, write_bytes
 
 Pixels = NDArray[np.uint8]

@@ -80,8 +80,8 @@ def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -
 
     The sum of four uniform numbers of 16 bits is bent into a normal one by an odd polynomial (Teichroew
     1953; Knuth, The Art of Computer Programming 2, 3.4.1). Its coefficients are a least-squares fit of
-    the normal quantile: off in probability by 1.6e-4 at most, kurtosis 3.000, by 1 % in the number
-    beyond 3 standard deviations and 3 % beyond 4; none beyond 5.2.
+    the normal quantile: off in probability by 1.6e-4 at most, kurtosis 3.000, by 3 % in the numbers
+    beyond 3 to 4 standard deviations. From 4.3 on they thin out; none is beyond 5.2.
     """
     size, room = out.shape[0], words.shape[0]
     deviation, unit = np.float32(factor), np.float32(3**0.5 / 2**16)

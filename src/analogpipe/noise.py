@@ -23,12 +23,12 @@ class Seed:
     def __init__(self, size: int, like: Tensor) -> None:
         words = scratch("bits", (size,), like, torch.int64)
         self._first = words[:1]
-        self._words = words.numpy().view(np.uint64)
+        self.words = words.numpy().view(np.uint64)
 
     def draw(self, generator: torch.Generator) -> kernels.Array:
         """Return the words, the first of them new."""
         self._first.random_(_FULL, None, generator=generator)
-        return self._words
+        return self.words
 
 
 class Uniform16:
@@ -57,10 +57,10 @@ class Uniform16:
 
 def add_normal(y: Tensor, factor: float, generator: torch.Generator) -> Tensor:
     """Add ``factor`` times standard normal numbers to ``y`` in place, and return it."""
-    if not kernels.usable(y):
+    if not (kernels.usable(y) and y.is_contiguous()):
         return y.add_(torch.empty_like(y).normal_(generator=generator), alpha=factor)
     words = seed(y).draw(generator)
-    kernels.add_normal(kernels.array(y).reshape(-1), factor, words, words[0], 0)
+    kernels.add_normal(kernels.array(y.view(-1)), factor, words, words[0], 0)
     return y
 
 

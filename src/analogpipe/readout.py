@@ -96,7 +96,7 @@ def _read_in_memory(
         add_normal(space.q, n.inp_noise, generator)
     # into a tensor of its own kind, also under autocast
     y = torch.mm(space.q, matrix, out=matrix.new_empty(samples, matrix.shape[1]))
-    words = space.seed.draw(generator)
+    words = space.seed.draw(generator) if n.out_noise > 0 else space.seed.words
     numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
     found = kernels.convert(kernels.array(y), *space.back, words, *numbers)
     again = found and config.bound_management == "iterative"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from analogpipe.config import Run, checked
+from analogpipe.checked import checked
+from analogpipe.config import Run
 from analogpipe.files import FileError
 from analogpipe.results import to_target
 from analogpipe.schedule import Schedule

@@ -22,7 +22,8 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Signals:
-    """Clipped signals (b, in + out): ``x`` beside ``-lr e / 2g``, with their sizes.
+    """Clipped signals (b, in + out): ``x`` (which :func:`condition` returns instead where nothing clips
+    it) beside ``-lr e / 2g``, with their sizes.
 
     ``x`` times the scaled ``e``, summed over samples, is half the wanted change in pulses; the same
     product of sizes is half the number of pulses. All are scratch memory, and views of it.
@@ -70,7 +71,7 @@ def condition(
 
     Returns ``x`` as clipped: itself under update management, which clips ``e`` alone.
     """
-    clipped = x if config.update_management else out.clipped_x
+    clipped = x.detach() if config.update_management else out.clipped_x
     factor, limit = -lr / (2 * granularity), config.desired_bl
     if out.arrays:
         inputs, errors = kernels.array(x.contiguous()), kernels.array(e.contiguous())

@@ -6,8 +6,9 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from analogpipe.checked import ConfigError
 from analogpipe.command import run as run_command
-from analogpipe.config import ConfigError, Profile, load_profile
+from analogpipe.config import Profile, load_profile
 from analogpipe.files import write_text
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from analogpipe import data
+from analogpipe.checked import ConfigError
 from analogpipe.command import DataFile
 from analogpipe.command import run as run_command
-from analogpipe.config import ConfigError, Profile, load_devices, load_profile
+from analogpipe.config import Profile, load_devices, load_profile
 from analogpipe.devices import Pulsed, SoftBounds
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_text

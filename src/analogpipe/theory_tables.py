@@ -9,8 +9,9 @@ import pandas as pd
 import typer
 
 from analogpipe.bootstrap import Interval, interval, mean, ratio
+from analogpipe.checked import ConfigError
 from analogpipe.command import run as run_command
-from analogpipe.config import ConfigError, load_profile
+from analogpipe.config import load_profile
 from analogpipe.files import write_text
 from analogpipe.results import write_table
 from analogpipe.theory import Floats, cycles_to

@@ -17,9 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from analogpipe import checkpoint, compute, data, distributed, interval, memory, models, provenance
 from analogpipe.augmentation import crop_flip
+from analogpipe.checked import ConfigError
 from analogpipe.command import DataFile
 from analogpipe.command import run as run_command
-from analogpipe.config import ConfigError, Run, load_profile, load_tile
+from analogpipe.config import Run, load_profile, load_tile
 from analogpipe.costs import reads
 from analogpipe.engine import Pipeline
 from analogpipe.files import write_json, write_text
