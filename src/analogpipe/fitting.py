@@ -9,6 +9,8 @@ from analogpipe.element_models import Array, Mask, Model
 
 GROUPS = 150
 """Groups of steps of one polarity that a fit distinguishes."""
+WINDOW = 25
+"""Pulses of one polarity over which the response is taken for constant."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,53 @@ class Steps:
 def steps_of(model: Model, before: Array, after: Array, up: Mask, *, measured: bool) -> Steps:
     """Return the steps of an element from the weights around each pulse, (pulses,).
 
-    Where weights carry read noise (``measured``) a step is laid to the middle between both, because
-    the error of a weight would correlate with the step from it.
+    Where weights carry read noise (``measured``) a step is laid between both, so far from the first
+    that its place does not correlate with its error (:func:`_between`).
     """
     step = np.where(up, after - before, before - after)
-    place = (before + after) / 2 if measured else before
     high, low = float(max(before.max(), after.max())), float(min(before.min(), after.min()))
-    use = np.ones(len(step), bool)
-    if model.clips:
-        margin = 4 * float(np.median(np.abs(step))) / 0.6745
+    margin = 4 * float(np.median(np.abs(step))) / 0.6745 if model.clips else -np.inf
+
+    def inside(place: Array) -> Mask:
         # by where a pulse starts: by where it ends would choose among the steps by their noise
-        use = (place < high - margin) & (place > low + margin)
+        use: Mask = (place < high - margin) & (place > low + margin)
         if min(use[up].sum(), use[~up].sum()) < 10:
             use = (after < high) & (after > low)
+        return use
+
+    place = before
+    if measured:
+        middle = (before + after) / 2
+        place = before + _between(after - before, up, inside(middle)) * (after - before)
+    use = inside(place)
     w, s, u = place[use], step[use], up[use]
     ends = step[up & (after == high)], step[~up & (after == low)]
     stopped = all(len(end) > 2 and end.max() > 0.05 * step[step > 0].mean() for end in ends)
     return Steps(w, s, u, use, high, low, stopped, _groups(w, s, u))
+
+
+def _between(change: Array, up: Mask, use: Mask) -> float:
+    """Where between two readings a step belongs: 0, at the first, to 1/2, in the middle.
+
+    With read noise ``r`` and steps whose readings scatter with the variance ``V`` (of pulses, and 2 r^2
+    of reading), the error of ``before + part (after - before)`` has the covariance ``part V - r^2`` with
+    that of the step. Two successive steps share a reading, hence a covariance of ``-r^2``. Where none
+    stands out it is taken for 0: next to strong noise of pulses a small error of it would matter.
+    """
+    rest = np.empty_like(change)
+    window = np.ones(WINDOW)
+    for way in (True, False):
+        own = change[up == way]
+        near = np.convolve(own, window, "same") / np.convolve(np.ones(len(own)), window, "same")
+        rest[up == way] = own - near
+    both = use[1:] & use[:-1]
+    count = int(both.sum())
+    if count == 0 or not np.any(rest[use]):
+        return 0.0
+    shared = float(np.mean((rest[1:] * rest[:-1])[both]) / np.mean(rest[use] ** 2))
+    # taking off the local mean correlates neighbours
+    part = -shared - 1 / WINDOW
+    return min(part, 0.5) if part > 3 / count**0.5 else 0.0
 
 
 def fit_element(
