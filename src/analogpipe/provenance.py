@@ -25,7 +25,7 @@ def key(run: Run, data: str) -> str:
     settings = run.model_dump_json(exclude={"training": {"checkpoint_every"}})
     digest = hashlib.sha256(settings.encode())
     digest.update(f"{data} {torch.__version__} {version('numba')}".encode())
-    for source in sorted(SOURCES.glob("*.py")):
+    for source in sorted(SOURCES.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -1,12 +1,14 @@
 """The profile, checked before anything runs, and the paths that the rules share."""
 
-import ast
 import os
 import sys
+from itertools import accumulate
 from pathlib import Path
 
+import grimp
 from snakemake.exceptions import WorkflowError
 
+import analogpipe
 from analogpipe.config import DIGITAL, load_devices, load_profile
 from analogpipe.files import FileError
 
@@ -15,7 +17,8 @@ from analogpipe.files import FileError
 # The jobs run with the Python that runs the workflow, whether its environment is activated or not.
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
-SOURCES = Path(os.path.relpath(workflow.basedir)) / "src" / "analogpipe"
+LIBRARY = grimp.build_graph("analogpipe", cache_dir=None)
+SOURCES = Path(os.path.relpath(Path(analogpipe.__file__).parent))
 ENVIRONMENT = Path(workflow.basedir) / "environment.yml"
 PROFILE_FILE = str(config.get("profile", "quick"))
 if not PROFILE_FILE.endswith((".yaml", ".yml")):
@@ -80,21 +83,19 @@ wildcard_constraints:
     experiment="rates-digital|rates-linear|floor|network",
 
 
-def sources(name):
-    """Source of a module of the library and of all that it imports from the library."""
-    found, todo = {}, [name]
-    while todo:
-        current = todo.pop()
-        path = SOURCES / f"{current}.py"
-        if current in found or not path.exists():
-            continue
-        found[current] = str(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                package, _, below = node.module.partition(".")
-                if package == "analogpipe":
-                    todo += [below] if below else [alias.name for alias in node.names]
-    return sorted(found.values())
+def sources(module):
+    """Sources of a module of the library and of all that it imports from the library.
+
+    The packages that they lie in are among them: Python runs those on the way.
+    """
+    name = f"analogpipe.{module}"
+    found = {name} | LIBRARY.find_upstream_modules(name)
+    found |= {package for one in found for package in accumulate(one.split("."), "{}.{}".format)}
+    stems = [SOURCES.joinpath(*one.split(".")[1:]) for one in found]
+    return sorted(
+        str(stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py"))
+        for stem in stems
+    )
 
 
 def device_settings(wildcards):
