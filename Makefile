@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
 	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
-	@$(BIN)/python -m analogpipe.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
+	@$(BIN)/python -m analogpipe.claims.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
 
 report: figures  ## build the report of PROFILE, results/PROFILE/report.html, for a browser
 	$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) -- all notebook
@@ -59,7 +59,7 @@ check: $(READY)  ## types, style and workflow lint
 	$(BIN)/snakemake --lint
 
 docs: $(READY)  ## write the configuration reference and the JSON schemas from the models
-	$(BIN)/python -m analogpipe.schemas --schemas workflow/schemas --page docs/config.md
+	$(BIN)/python -m analogpipe.profile.reference --schemas workflow/schemas --page docs/config.md
 
 reference: $(READY)  ## keep the tables and figures of PROFILE as reference results
 	mkdir -p results/reference/$(PROFILE)

@@ -29,9 +29,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe.devices import SoftBounds
-from analogpipe.layers import AnalogConv2d, AnalogLayer, AnalogLinear
-from analogpipe.tile_config import TileConfig
+from analogpipe.device.parameters import SoftBounds
+from analogpipe.layer.base import AnalogLayer
+from analogpipe.layer.convolution import AnalogConv2d
+from analogpipe.layer.linear import AnalogLinear
+from analogpipe.tile.config import TileConfig
 
 TAU, STEP, LR = 0.6, 0.001, 0.05
 TILE = TileConfig(device=SoftBounds(dw_min=STEP, w_max=TAU, w_min=-TAU))

@@ -26,12 +26,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe import models
-from analogpipe.config import load_profile
-from analogpipe.distributed import is_leader, make_pipeline
-from analogpipe.engine import Pipeline
-from analogpipe.launcher import launch
-from analogpipe.schedule import build, density
+from analogpipe.experiment import models
+from analogpipe.pipeline.launch import launch
+from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.pipeline.processes import is_leader, make_pipeline
+from analogpipe.profile.profile import load_profile
+from analogpipe.schedule.table import build, density
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "results/bench/pipeline.json"

@@ -14,10 +14,10 @@ import torch
 from matplotlib.axes import Axes
 
 from analogpipe.calibration import calibrate, write
-from analogpipe.config import load_devices
-from analogpipe.device_figures import draw_device
-from analogpipe.devices import OneSided, Pulsed
-from analogpipe.pulse_response import draw
+from analogpipe.device.parameters import OneSided, Pulsed
+from analogpipe.device.response import draw
+from analogpipe.figures.device import draw_device
+from analogpipe.profile.profile import load_devices
 from analogpipe.seeds import generator
 
 SPREADS = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")

@@ -13,11 +13,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from analogpipe.devices import SoftBounds
-from analogpipe.pulse_response import draw
+from analogpipe.device.parameters import SoftBounds
+from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile_config import UpdateConfig
-from analogpipe.update import Updater
+from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.update import Updater
 
 OUT = Path("docs/figures/devices-pulsed-limit")
 ROWS, COLUMNS, REPEATS = 40, 30, 40

@@ -9,9 +9,9 @@ import sklearn.datasets  # noqa: F401  (this and the next for the forked process
 import torch
 import torch.fx.experimental.symbolic_shapes
 
-from analogpipe.config import Run
-from analogpipe.engine import Pipeline
-from analogpipe.training import train
+from analogpipe.experiment.train import train
+from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.profile.profile import Run
 
 
 class Moment(NamedTuple):

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from analogpipe.distributed import is_leader, make_pipeline
-from analogpipe.engine import Pipeline
-from analogpipe.schedule import SYNC_MODES
+from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.pipeline.processes import is_leader, make_pipeline
+from analogpipe.schedule.table import SYNC_MODES
 from analogpipe.seeds import generator
 from tiny_network import BATCH, WIDTH, pipeline_parts
 

@@ -1,17 +1,19 @@
 """A tiny network of eight blocks and its data, for the tests of the pipeline."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe.devices import SoftBounds
-from analogpipe.layers import AnalogLinear
-from analogpipe.partition import partition
-from analogpipe.schedule import build
+from analogpipe.device.parameters import SoftBounds
+from analogpipe.layer.linear import AnalogLinear
+from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.schedule.partition import partition
+from analogpipe.schedule.table import build
 from analogpipe.seeds import generator
-from analogpipe.tile_config import TileConfig
+from analogpipe.tile.config import TileConfig
 
 BLOCKS, WIDTH, BATCH = 8, 6, 4
 
@@ -52,3 +54,39 @@ def pipeline_parts(
     options = {"loss": cross_entropy, "batch": batch, "lr": lr}
     options["prediction"] = 0.5 if prediction else None
     return [*modules], {"schedule": build(mode, stages, k, n), **options}
+
+
+def pipeline(mode: str, stages: int, k: int, n: int = 1, **kinds: bool) -> Pipeline:
+    modules, options = pipeline_parts(mode, stages, k, n, **kinds)
+    return Pipeline(modules, **options)
+
+
+def weights(run: Pipeline) -> list[Tensor]:
+    """All weights and buffers, in the order of the blocks, whatever the number of stages."""
+    return [t for stage in run.stages for t in stage.module.state_dict().values()]
+
+
+def same(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        torch.allclose(x, y, rtol=0, atol=0, equal_nan=True) for x, y in zip(a, b, strict=True)
+    )
+
+
+class Scale(nn.Module):
+    """A layer of one weight."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * x
+
+
+def scalar_batch(b: int) -> tuple[Tensor, Tensor]:
+    x = torch.tensor([1.0 + 0.25 * (b % 5)], dtype=torch.float64)
+    return x, 0.5 * x - 0.1 * (b % 3)
+
+
+def half_square(y: Tensor, target: Tensor) -> Tensor:
+    return (y - target).square().sum() / 2

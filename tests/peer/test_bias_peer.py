@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from analogpipe.layers import AnalogLinear
-from analogpipe.tile_config import ReadoutConfig, TileConfig
+from analogpipe.layer.linear import AnalogLinear
+from analogpipe.tile.config import ReadoutConfig, TileConfig
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear as PeerLinear

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from analogpipe.presets import PRESETS
-from analogpipe.pulse_response import draw
+from analogpipe.device.presets import PRESETS
+from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile import AnalogTile
-from analogpipe.tile_config import ReadoutConfig, TileConfig
+from analogpipe.tile.config import ReadoutConfig, TileConfig
+from analogpipe.tile.tile import AnalogTile
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear

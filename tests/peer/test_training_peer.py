@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analogpipe.devices import SoftBounds
-from analogpipe.layers import AnalogLayer, AnalogLinear
+from analogpipe.device.parameters import SoftBounds
+from analogpipe.layer.base import AnalogLayer
+from analogpipe.layer.linear import AnalogLinear
 from analogpipe.seeds import generator
-from analogpipe.tile_config import TileConfig
+from analogpipe.tile.config import TileConfig
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear as PeerLinear

@@ -3,7 +3,7 @@
 
 rule aggregate:
     input:
-        sources("results"),
+        sources("results.tables"),
         all_runs,
         expand(rules.calibrate.output.response, device=ANALOG),
         expand(rules.calibrate.output.elements, device=ANALOG),
@@ -39,12 +39,12 @@ rule aggregate:
         root=subpath(output[0], ancestor=2),
         settings=PROFILE.model_dump_json(exclude={"learning_rates", "sweep"}),
     shell:
-        "python -m analogpipe.results --profile {input.profile} --root {params.root} > {log} 2>&1"
+        "python -m analogpipe.results.tables --profile {input.profile} --root {params.root} > {log} 2>&1"
 
 
 rule claims:
     input:
-        sources("claims"),
+        sources("claims.claims"),
         profile=ancient(PROFILE_FILE),
         runs=f"{RESULTS}/tables/runs.csv",
         targets=f"{RESULTS}/tables/targets.csv",
@@ -66,7 +66,7 @@ rule claims:
     params:
         root=subpath(output[0], ancestor=2),
     shell:
-        "python -m analogpipe.claims --profile {input.profile} --root {params.root} > {log} 2>&1"
+        "python -m analogpipe.claims.claims --profile {input.profile} --root {params.root} > {log} 2>&1"
 
 
 rule tables:

@@ -3,7 +3,7 @@
 
 rule calibrate:
     input:
-        sources("calibration"),
+        sources("calibration.calibrate"),
         devices=ancient(DEVICES_FILE),
     output:
         tile=f"{RESULTS}/calibration/{{device}}/device.yaml",
@@ -18,7 +18,7 @@ rule calibrate:
         out=subpath(output.tile, parent=True),
         settings=device_settings,
     shell:
-        "python -m analogpipe.calibration --devices {input.devices} --name {wildcards.device}"
+        "python -m analogpipe.calibration.calibrate --devices {input.devices} --name {wildcards.device}"
         " --seed 0 --out {params.out} > {log} 2>&1"
 
 

@@ -9,8 +9,8 @@ import grimp
 from snakemake.exceptions import WorkflowError
 
 import analogpipe
-from analogpipe.config import DIGITAL, load_devices, load_profile
 from analogpipe.files import FileError
+from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
 
 # A profile and a devices file are ancient inputs: params say which part of them a job depends on, so
 # that an edit reruns what it touches.
@@ -90,7 +90,11 @@ def sources(module):
     """
     name = f"analogpipe.{module}"
     found = {name} | LIBRARY.find_upstream_modules(name)
-    found |= {package for one in found for package in accumulate(one.split("."), "{}.{}".format)}
+    found |= {
+        package
+        for one in found
+        for package in accumulate(one.split("."), "{}.{}".format)
+    }
     stems = [SOURCES.joinpath(*one.split(".")[1:]) for one in found]
     return sorted(
         str(stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py"))

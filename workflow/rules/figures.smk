@@ -3,7 +3,7 @@
 
 rule figure:
     input:
-        sources("figures"),
+        sources("figures.paper"),
         tables=figure_tables,
     output:
         pdf=f"{FIGURES}/{{figure}}.pdf",
@@ -21,13 +21,13 @@ rule figure:
         out=subpath(output.pdf, parent=True),
         tables=table_options,
     shell:
-        "python -m analogpipe.figures --figure {wildcards.figure} {params.tables}"
+        "python -m analogpipe.figures.paper --figure {wildcards.figure} {params.tables}"
         " --out {params.out} > {log} 2>&1"
 
 
 rule device_figure:
     input:
-        sources("device_figures"),
+        sources("figures.device"),
         response=rules.calibrate.output.response,
         elements=rules.calibrate.output.elements,
     output:
@@ -46,7 +46,7 @@ rule device_figure:
         calibration=subpath(input.response, parent=True),
         out=subpath(output.pdf, parent=True),
     shell:
-        "python -m analogpipe.device_figures --calibration {params.calibration}"
+        "python -m analogpipe.figures.device --calibration {params.calibration}"
         " --name {wildcards.device} --out {params.out} > {log} 2>&1"
 
 

@@ -2,7 +2,7 @@
 
 from snakemake.logging import logger as workflow_logger
 
-from analogpipe.workflow_progress import RunsDone
+from analogpipe.cli.workflow_log import RunsDone
 
 workflow_logger.addHandler(
     RunsDone(

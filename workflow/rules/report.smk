@@ -6,9 +6,9 @@ report: "../report/workflow.rst"
 
 rule notebook:
     input:
-        sources("runs"),
-        sources("gantt"),
-        sources("figures"),
+        sources("results.run"),
+        sources("figures.gantt"),
+        sources("figures.paper"),
         all_runs,
         rules.calibration.input,
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",

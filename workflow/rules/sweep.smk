@@ -3,7 +3,7 @@
 
 rule sweep_run:
     input:
-        sources("training"),
+        sources("experiment.train"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
@@ -23,7 +23,7 @@ rule sweep_run:
         settings=run_settings,
         stages=PROFILE.sweep.stages,
     shell:
-        "python -m analogpipe.training --profile {input.profile} --device {wildcards.device}"
+        "python -m analogpipe.experiment.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
         " {params.tile} --data {input.data} --learning-rate {wildcards.rate} --validation"
         " --threads {threads} --out {params.out} > {log} 2>&1"
@@ -31,7 +31,7 @@ rule sweep_run:
 
 rule sweep:
     input:
-        sources("sweep"),
+        sources("results.sweep"),
         all_sweeps,
         profile=ancient(PROFILE_FILE),
     output:
@@ -44,4 +44,4 @@ rule sweep:
         root=subpath(output.table, ancestor=2),
         settings=PROFILE.model_dump_json(include={"devices", "modes", "sweep"}),
     shell:
-        "python -m analogpipe.sweep --profile {input.profile} --root {params.root} 2>&1 | tee {log}"
+        "python -m analogpipe.results.sweep --profile {input.profile} --root {params.root} 2>&1 | tee {log}"

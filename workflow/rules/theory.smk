@@ -3,7 +3,7 @@
 
 rule theory_run:
     input:
-        sources("theory_runs"),
+        sources("theory.runs"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:
@@ -19,13 +19,13 @@ rule theory_run:
         out=subpath(output[0], parent=True),
         settings=theory_settings,
     shell:
-        "python -m analogpipe.theory_runs --experiment {wildcards.experiment}"
+        "python -m analogpipe.theory.runs --experiment {wildcards.experiment}"
         " --profile {input.profile} --data {input.data} --out {params.out} > {log} 2>&1"
 
 
 rule theory_tables:
     input:
-        sources("theory_tables"),
+        sources("theory.tables"),
         expand(
             rules.theory_run.output,
             experiment=["network", "floor", "rates-linear", "rates-digital"],
@@ -47,13 +47,13 @@ rule theory_tables:
     params:
         root=subpath(output[0], ancestor=2),
     shell:
-        "python -m analogpipe.theory_tables --profile {input.profile} --root {params.root}"
+        "python -m analogpipe.theory.tables --profile {input.profile} --root {params.root}"
         " > {log} 2>&1"
 
 
 rule theory_figure:
     input:
-        sources("theory_figures"),
+        sources("figures.theory"),
         tables=figure_tables,
     output:
         pdf=f"{FIGURES}/{{theory_figure}}.pdf",
@@ -71,7 +71,7 @@ rule theory_figure:
         out=subpath(output.pdf, parent=True),
         tables=table_options,
     shell:
-        "python -m analogpipe.theory_figures --figure {wildcards.theory_figure} {params.tables}"
+        "python -m analogpipe.figures.theory --figure {wildcards.theory_figure} {params.tables}"
         " --out {params.out} > {log} 2>&1"
 
 

@@ -1,0 +1,1 @@
+"""Calibration: from pulse trains on an array to the parameters of its device."""

@@ -1,0 +1,291 @@
+"""Calibration: measure a device array by pulse trains, fit it, and write the device that training
+uses.
+
+    python -m analogpipe.calibration.calibrate --devices config/devices.yaml --name NAME --seed 0 --out DIR
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+
+from analogpipe.calibration import shape as shared_shape
+from analogpipe.calibration.device import fit_device, is_additive, true_parameters
+from analogpipe.calibration.element import ElementFit, fit_element
+from analogpipe.calibration.measure import (
+    TRAINS,
+    Measurement,
+    measure,
+    measure_pair,
+    read_csv,
+    train_length,
+)
+from analogpipe.calibration.model import MODELS, Array, Mask, Model
+from analogpipe.cli.command import run as run_command
+from analogpipe.device.parameters import ExpStep, OneSided, Pulsed, SoftBoundsReference
+from analogpipe.device.response import draw
+from analogpipe.files import FileError, write_text
+from analogpipe.profile.profile import load_devices
+from analogpipe.seeds import generator
+from analogpipe.tile.config import TileConfig
+
+ELEMENTS = 256
+"""Elements that are measured and fitted."""
+SHOWN = 4
+"""Elements whose pulse trains are written to response.csv."""
+POINTS = 200
+"""About how many pulses of a train are written to response.csv (an odd stride keeps both
+polarities)."""
+
+
+class CalibrationError(ValueError):
+    """A device that cannot be calibrated."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Result: the tile with the fitted device, and the tables (see :func:`write`)."""
+
+    tile: TileConfig
+    response: pd.DataFrame
+    elements: pd.DataFrame
+    summary: pd.DataFrame
+    note: str = ""
+    """What the user should know about the result, in one line."""
+
+
+def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENTS) -> Calibration:
+    """Measure and fit ``elements`` elements drawn from the device of ``tile``.
+
+    One-sided pairs are measured, not fitted.
+
+    Raises:
+        CalibrationError: the device has no pulse response.
+    """
+    if isinstance(tile.device, OneSided):
+        return _pair(tile, tile.device, elements, seed, name)
+    device = _fittable(tile)
+    truth = draw(device, (1, elements), generator(seed, name, "calibration"))
+    data = measure(truth, train_length(device), seed=seed, name=name)
+    true = true_parameters(truth)
+    true["symmetric_point"] = truth.symmetric_point()[0].numpy()
+    return _fit(tile, device, data, true)
+
+
+def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
+    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
+    return _fit(tile, _fittable(tile), read_csv(path, reach), None)
+
+
+def _fittable(tile: TileConfig) -> Pulsed:
+    device = tile.device
+    if not isinstance(device, Pulsed):
+        raise CalibrationError(
+            f"a device of kind {device.kind!r} has no pulse response to fit; allowed: "
+            f"{', '.join(MODELS)}"
+        )
+    for key in ("dw_min_std_add", "dw_min_std_slope"):
+        if getattr(device, key, 0.0) > 0:
+            raise CalibrationError(
+                f"{key} cannot be fitted; allowed: 0, found {getattr(device, key)}"
+            )
+    return device
+
+
+def _pair(tile: TileConfig, device: OneSided, elements: int, seed: int, name: str) -> Calibration:
+    """Trains of one-sided pairs, and the device as it was.
+
+    The step of a pair depends on the states of both elements and on when they were refreshed, not
+    on its weight alone: there is no response to fit and no symmetric point.
+    """
+    data = measure_pair(tile, train_length(device.element), elements, seed=seed, name=name)
+    columns: dict[str, object] = {"element": np.arange(elements)}
+    columns["high"], columns["low"] = data.after.max(axis=0), data.after.min(axis=0)
+    for column in ("symmetric_point", "symmetric_point_measured"):
+        columns[column] = columns[f"{column}_error"] = float("nan")
+    given = {
+        key: value
+        for part in (device.element, device)
+        for key, value in part.model_dump().items()
+        if isinstance(value, float)
+    }
+    summary = pd.DataFrame({"parameter": given.keys(), "true": given.values()})
+    summary["fitted"] = summary["std_error"] = float("nan")
+    note = "a one-sided pair has no response by its weight alone: measured, not fitted"
+    response = _response_table(data, [], None)
+    return Calibration(tile, response, pd.DataFrame(columns), summary, note)
+
+
+def _fit(
+    tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
+) -> Calibration:
+    model = MODELS[tile.device.kind]
+    if isinstance(device, ExpStep):
+        fits = shared_shape.fit_elements(data, measured=true is None)
+    else:
+        fits = [
+            fit_element(
+                model,
+                data.before[:, i],
+                data.after[:, i],
+                data.up,
+                additive=is_additive(device),
+                measured=true is None,
+            )
+            for i in range(data.before.shape[1])
+        ]
+    table = _element_table(model, fits, data)
+    if true is not None:
+        for column in [*model.names, "symmetric_point"]:
+            table.insert(list(table).index(column), f"{column}_true", true[column])
+    fitted, estimates = fit_device(device, fits)
+    # the reference of an element moves the weight at which its steps are compared
+    hidden = ("up_down", "up_down_dtod") if isinstance(device, SoftBoundsReference) else ()
+    summary = pd.DataFrame(
+        [
+            {
+                "parameter": key,
+                "true": float("nan") if true is None or key in hidden else getattr(device, key),
+                "fitted": estimate.value,
+                "std_error": estimate.error,
+            }
+            for key, estimate in estimates.items()
+        ]
+    )
+    response = _response_table(data, fits, model)
+    return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary)
+
+
+def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> pd.DataFrame:
+    """One row per element: fitted parameters with standard errors, and the symmetric point, fitted
+    and as measured."""
+    columns: dict[str, object] = {"element": np.arange(len(fits))}
+    for i, name in enumerate(model.names):
+        columns[name] = np.array([fit.theta[i] for fit in fits])
+        columns[f"{name}_error"] = np.array([fit.covariance[i, i] ** 0.5 for fit in fits])
+    columns["high"] = np.array([fit.high for fit in fits])
+    columns["low"] = np.array([fit.low for fit in fits])
+    columns["noise"] = np.array([fit.noise for fit in fits])
+    columns["noise_error"] = np.array([fit.noise_error for fit in fits])
+    columns["symmetric_point"] = np.array([fit.symmetric_point for fit in fits])
+    columns["symmetric_point_error"] = np.array([fit.symmetric_point_error for fit in fits])
+    value, error = _measured_points(model, fits, data)
+    columns["symmetric_point_measured"] = value
+    columns["symmetric_point_measured_error"] = error
+    return pd.DataFrame(columns)
+
+
+def _measured_points(
+    model: Model, fits: list[ElementFit], data: Measurement
+) -> tuple[Array, Array]:
+    """Mean of the last third of the alternating train, and its standard error.
+
+    Around its symmetric point an element walks back at a rate ``kappa`` per pulse, with the noise
+    of a pulse ``v``: an Ornstein-Uhlenbeck process, whose mean over ``n`` pulses has the variance
+    ``v / (kappa^2 n) (1 - (1 - exp(-kappa n)) / (kappa n))``. What is left of the way from the
+    start counts as an error too.
+    """
+    alternating = np.flatnonzero(data.train == TRAINS.index("alternating"))
+    if len(alternating) < 30:
+        return np.full(len(fits), np.nan), np.full(len(fits), np.nan)
+    last = alternating[-(len(alternating) // 3) :]
+    value = ((data.before[last] + data.after[last]) / 2).mean(axis=0)
+    error = np.empty(len(fits))
+    both = np.array([True, False])
+    for i, fit in enumerate(fits):
+        point = fit.symmetric_point
+        if not np.isfinite(point):
+            value[i] = error[i] = np.nan
+            continue
+        around = np.array([point - 1e-4, point + 1e-4])
+        lower, upper = (model.step(fit.theta, np.full(2, w), both) for w in around)
+        kappa = float(((upper - lower) @ (-1.0, 1.0)) / 2e-4 / 2)
+        v = (fit.noise * float(model.step(fit.theta, np.full(2, point), both).mean())) ** 2
+        n = kappa * len(last)
+        noise = v / kappa / n * (1 + np.expm1(-n) / n)
+        start = data.before[alternating[0], i] - point
+        transient = start * np.exp(-kappa * (last[0] - alternating[0])) * -np.expm1(-n) / n
+        error[i] = np.sqrt(noise + transient**2)
+    return value, error
+
+
+def _response_table(data: Measurement, fits: list[ElementFit], model: Model | None) -> pd.DataFrame:
+    """Trains of the first elements, with the noise-free train of the fitted element from the same
+    start (nan without a model)."""
+    frames = []
+    for element in range(min(SHOWN, data.before.shape[1])):
+        for index, train in enumerate(TRAINS):
+            rows = np.flatnonzero(data.train == index)
+            if not len(rows):
+                continue
+            start = data.before[rows[0], element]
+            fit = np.full(len(rows) + 1, np.nan)
+            if model is not None:
+                fit = _train(model, fits[element], start, data.up[rows])
+            conductance = np.append(start, data.after[rows, element])
+            stride = len(rows) // POINTS | 1
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "element": element,
+                        "train": train,
+                        "pulse": np.arange(len(rows) + 1),
+                        "polarity": np.append(0, np.where(data.up[rows], 1, -1)),
+                        "conductance": conductance,
+                        "fit": fit,
+                    }
+                ).iloc[::stride]
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _train(model: Model, fit: ElementFit, start: float, up: Mask) -> Array:
+    """Weights of the fitted element before and after each pulse, without noise."""
+    w = np.array(start)
+    weights = [start]
+    for is_up in up:
+        w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
+        w = np.clip(w, fit.low, fit.high)
+        weights.append(float(w))
+    return np.array(weights)
+
+
+def write(calibration: Calibration, out: Path) -> None:
+    """Write device.yaml, response.csv, elements.csv and summary.csv into ``out``, each whole or not
+    at all.
+
+    response.csv holds the first SHOWN elements; polarity is 1 (up), -1 (down) or 0 (the value
+    before the train).
+    """
+    write_text(out / "response.csv", calibration.response.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "elements.csv", calibration.elements.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "summary.csv", calibration.summary.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "device.yaml", calibration.tile.dump())
+
+
+def main(
+    devices: Annotated[Path, typer.Option(help="YAML file of named tiles")],
+    name: Annotated[str, typer.Option(help="tile to calibrate")],
+    out: Annotated[Path, typer.Option(help="folder for the results")],
+    seed: Annotated[int, typer.Option(help="seed of the simulated array")] = 0,
+) -> None:
+    """Measure a simulated array of a device and write its calibration."""
+    torch.set_num_threads(1)  # the arrays are small
+    tiles = load_devices(devices)
+    if name not in tiles:
+        raise FileError(f"{devices}: found {name}, allowed: {', '.join(tiles)}")
+    try:
+        result = calibrate(tiles[name], seed=seed, name=name)
+    except CalibrationError as error:
+        raise FileError(f"{devices}: {name}: {error}") from None
+    write(result, out)
+    if result.note:
+        typer.echo(result.note)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Claims: what the paper says, judged by tables."""

@@ -1,0 +1,309 @@
+"""The paper's claims, each judged by numbers that the runs give and by rules fixed here beforehand.
+
+Every row compares a measured number and its 95 % interval with a region that the claim predicts:
+``reproduced`` when the whole interval lies in the region, ``not reproduced`` when none of it does,
+``inconclusive`` otherwise. The rules are explained in docs/reproducing.md, those on problems with
+known constants, whose intervals are bootstrapped over seeds, in docs/theory.md.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analogpipe.cli.command import run as run_command
+from analogpipe.profile.profile import DIGITAL, Profile, load_profile
+from analogpipe.results.tables import final, interval, write_table
+
+COLUMNS = ("claim", "statement", "measure", "expected", "measured", "low", "high", "verdict")
+# Accuracy that a pipeline may lose and still "reach" that of no pipeline (fractions of one).
+MARGIN = {True: 0.01, False: 0.02}  # digital, analog
+STATEMENTS = {
+    "C1": "one physical copy of each weight is enough to train in a pipeline",
+    "C2": "synchronous pipeline training works and needs fewer cycles than no pipeline",
+    "C3": "asynchronous pipeline training works on stale signals and keeps every stage busy",
+    "C4": "asynchronous training pays for staleness in samples only a lower-order term",
+    "C5": "analog updates leave an error that digital SGD does not have",
+    "C6": "pipelines reach the accuracy of no pipeline in far fewer cycles",
+}
+
+
+FASTER = "cycles to target, sequential over it"
+
+
+@dataclass(frozen=True)
+class Region:
+    """The numbers that a claim predicts, ends included."""
+
+    low: float = -np.inf
+    high: float = np.inf
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g}"
+        if np.isinf(self.high):
+            return f">= {self.low:g}"
+        return f"<= {self.high:g}" if np.isinf(self.low) else f"{self.low:g} to {self.high:g}"
+
+    def verdict(self, low: float, high: float) -> str:
+        """Judge a measured interval. An interval that is not a number is inconclusive."""
+        if self.low <= low and high <= self.high:
+            return "reproduced"
+        if high < self.low or low > self.high:
+            return "not reproduced"
+        return "inconclusive"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The tables that the claims are judged by."""
+
+    profile: Profile
+    runs: pd.DataFrame
+    targets: pd.DataFrame
+    schedules: pd.DataFrame
+    weights: pd.DataFrame
+    exponents: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Table 3, the theory's fitted exponents; empty where the profile has no theory."""
+    checks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The theory's other numbers."""
+
+    @property
+    def resolved(self) -> pd.DataFrame:
+        """The targets without what only bounds them: those that were reached in a first epoch."""
+        table = self.targets.copy()
+        table.loc[~table["resolved"], ["samples", "cycles"]] = np.nan
+        return table
+
+    def paired(
+        self, frame: pd.DataFrame, value: str, device: str, mode: str, base: str, stages: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``value`` of mode and of base for the same seeds, at one stage count."""
+        here = frame[(frame["device"] == device) & (frame["stages"] == stages)]
+        table = here.pivot(index="seed", columns="mode", values=value)
+        return table[mode].to_numpy(), table[base].to_numpy()
+
+
+def ratio_interval(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
+    """Return the geometric mean of paired ratios and its 95 % interval, taken on the logarithms.
+
+    A pair with a missing value (a target that was not reached, or within the first epoch) makes the
+    ratio unknown: NaN.
+    """
+    mean, low, high = interval(np.log(above / below))
+    return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
+
+
+def judge(evidence: Evidence) -> pd.DataFrame:
+    """Return the claims table, a row per measure (COLUMNS)."""
+    rows = []
+    for claim, rule in RULES.items():
+        for measure, region, (measured, low, high) in rule(evidence):
+            rows.append(
+                (
+                    claim,
+                    STATEMENTS[claim],
+                    measure,
+                    str(region),
+                    measured,
+                    low,
+                    high,
+                    region.verdict(low, high),
+                )
+            )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+Row = tuple[str, Region, tuple[float, float, float]]
+
+
+def exact(value: float) -> tuple[float, float, float]:
+    """Return a number that has no spread as its own interval."""
+    return float(value), float(value), float(value)
+
+
+def _theory(
+    table: pd.DataFrame,
+    quantity: str,
+    region: Region | Callable[[int], Region],
+    modes: tuple[str, ...] = (),
+) -> Iterator[Row]:
+    """Rows of one quantity of the theory, on a least-squares problem; of all modes if none is given.
+
+    ``region`` may be a function of the number of stages.
+    """
+    if table.empty:
+        return
+    here = table[table["quantity"] == quantity]
+    for row in here.to_dict("records"):
+        if not modes or row["mode"] in modes:
+            way = f"{row['device']}, {row['mode']}, M={row['stages']}"
+            found = (row["measured"], row["low"], row["high"])
+            predicted = region if isinstance(region, Region) else region(row["stages"])
+            yield f"least squares, {quantity}, {way}", predicted, found
+
+
+def _one_copy(evidence: Evidence) -> Iterator[Row]:
+    passes = evidence.schedules[evidence.schedules["action"].isin(["B", "U"])]
+    passes = passes[
+        passes["mode"].map(lambda mode: evidence.profile.modes[mode].schedule != "async-stash")
+    ]
+    # The versions of a stage's backward passes must be the updates that it has made until then.
+    updates = passes["action"].eq("U").groupby([passes["mode"], passes["stages"], passes["stage"]])
+    made = updates.cumsum() - passes["action"].eq("U").astype(int)
+    live = (passes["version"] == made)[passes["action"] == "B"]
+    yield (
+        "backward passes that used the weights then in the array, share",
+        Region(1, 1),
+        exact(live.mean()),
+    )
+    in_place = evidence.weights["in_place"].mean()
+    yield "schedules whose weights never left their storage, share", Region(1, 1), exact(in_place)
+
+
+def _accuracy(evidence: Evidence, mode: str) -> Iterator[Row]:
+    most = max(evidence.profile.stages)
+    last = final(evidence.runs)
+    for device in evidence.profile.devices:
+        own, base = evidence.paired(last, "test_accuracy", device, mode, "sequential", most)
+        margin = MARGIN[device == DIGITAL]
+        yield (
+            f"final accuracy, {mode} less sequential, {device}, M={most}",
+            Region(low=-margin),
+            interval(own - base),
+        )
+
+
+def _speedup(evidence: Evidence, mode: str, least: float) -> Iterator[Row]:
+    most = max(evidence.profile.stages)
+    for device in evidence.profile.devices:
+        own, base = evidence.paired(evidence.resolved, "cycles", device, mode, "sequential", most)
+        yield (
+            f"cycles to target, sequential over {mode}, {device}, M={most}",
+            Region(low=least),
+            ratio_interval(base, own),
+        )
+
+
+def _sync(evidence: Evidence) -> Iterator[Row]:
+    for mode in _modes(evidence, "sync"):
+        yield from _accuracy(evidence, mode)
+        yield from _speedup(evidence, mode, 1)
+    yield from _theory(evidence.checks, FASTER, Region(low=1), ("sync",))
+
+
+def _async(evidence: Evidence) -> Iterator[Row]:
+    for mode in _modes(evidence, "async"):
+        most = max(evidence.profile.stages)
+        runs = evidence.runs
+        busy = runs[(runs["mode"] == mode) & (runs["stages"] == most)]["density"].min()
+        yield f"computation density of a run, {mode}, M={most}", Region(low=0.99), exact(busy)
+        yield from _accuracy(evidence, mode)
+    last = "error of the longest run over sequential"
+    yield from _theory(evidence.checks, last, Region(high=1.1), ("async",))
+    yield from _theory(evidence.checks, "floor over sequential", Region(high=1.1))
+
+
+def _samples(evidence: Evidence) -> Iterator[Row]:
+    most = max(evidence.profile.stages)
+    for mode in _modes(evidence, "async"):
+        for device in evidence.profile.devices:
+            own, base = evidence.paired(
+                evidence.resolved, "samples", device, mode, "sequential", most
+            )
+            yield (
+                f"samples to target, {mode} over sequential, {device}, M={most}",
+                Region(high=1.25),
+                ratio_interval(own, base),
+            )
+    more = "samples to target over sequential"
+    yield from _theory(evidence.checks, more, Region(high=1.25), ("async",))
+    yield from _theory(evidence.exponents, "error in samples", Region(-0.55, -0.45))
+    yield from _theory(evidence.checks, "error over bound, largest", Region(high=1))
+    yield from _theory(evidence.exponents, "price of staleness in step", Region(1.8, 2.2))
+    yield from _theory(evidence.exponents, "price of staleness in M-1", Region(0.9, 1.1))
+
+
+def _floor(evidence: Evidence) -> Iterator[Row]:
+    last = final(evidence.runs)
+    last = last[(last["mode"] == "sequential") & (last["stages"] == last["stages"].min())]
+    table = last.pivot(index="seed", columns="device", values="train_loss")
+    for device in evidence.profile.analog_devices if DIGITAL in table else []:
+        yield (
+            f"training loss of the last epoch, {device} over digital, sequential",
+            Region(low=1.05),
+            ratio_interval(table[device].to_numpy(), table[DIGITAL].to_numpy()),
+        )
+    yield from _theory(evidence.checks, "floor over digital", Region(low=1.05))
+    yield from _theory(evidence.checks, "floor over its prediction", Region(0.9, 1.1))
+
+
+def _pipelines(evidence: Evidence) -> Iterator[Row]:
+    most = max(evidence.profile.stages)
+    for mode in _modes(evidence, "async"):
+        # A full pipeline of M stages works M times as fast; a quarter of that may go to staleness.
+        yield from _speedup(evidence, mode, 0.75 * most)
+        yield from _accuracy(evidence, mode)
+    yield from _theory(evidence.checks, FASTER, lambda m: Region(low=0.75 * m), ("async",))
+
+
+def _modes(evidence: Evidence, family: str) -> list[str]:
+    """Return the profile's modes of a family of schedules, ``sync`` or ``async``."""
+    modes = evidence.profile.modes.items()
+    return [name for name, mode in modes if mode.schedule.split("-")[0] == family]
+
+
+RULES: dict[str, Callable[[Evidence], Iterator[Row]]] = {
+    "C1": _one_copy,
+    "C2": _sync,
+    "C3": _async,
+    "C4": _samples,
+    "C5": _floor,
+    "C6": _pipelines,
+}
+
+
+def show(claims: pd.DataFrame) -> None:
+    """Print the claims table to the terminal."""
+    table = Table("claim", "measure", "expected", "measured", "95 % interval", "verdict")
+    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
+    for row in claims.to_dict("records"):
+        between = f"{row['low']:.4g} to {row['high']:.4g}"
+        verdict = f"[{colours[row['verdict']]}]{row['verdict']}[/]"
+        measured = f"{row['measured']:.4g}"
+        table.add_row(row["claim"], row["measure"], row["expected"], measured, between, verdict)
+    Console(width=150).print(table)
+
+
+def main(
+    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
+    root: Annotated[Path, typer.Option(help="results/PROFILE, with its tables")],
+    only_show: Annotated[
+        bool, typer.Option("--show", help="print the table that is there")
+    ] = False,
+) -> None:
+    """Judge the claims by the tables of a profile."""
+    tables = root / "tables"
+    if not only_show:
+        settings = load_profile(profile)
+        theory = ("table3", "theory_checks") if settings.theory else ()
+        evidence = Evidence(
+            settings,
+            pd.read_csv(tables / "runs.csv"),
+            pd.read_csv(tables / "targets.csv"),
+            pd.read_csv(root / "schedules" / "schedules.csv"),
+            pd.read_csv(root / "schedules" / "weights.csv"),
+            *(pd.read_csv(tables / f"{name}.csv") for name in theory),
+        )
+        write_table(judge(evidence), tables / "claims")
+    show(pd.read_csv(tables / "claims.csv"))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Devices: the parameters of elements, published presets, what a pulse does to an element."""

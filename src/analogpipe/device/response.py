@@ -1,0 +1,301 @@
+"""The pulse response of an array: elements drawn from a device, and what one pulse does to them.
+
+Up (index 0) and down (index 1) are stacked, so that one operation serves both. What the update of
+a whole micro-batch needs is their sum (index 0) and difference, up minus down (index 1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from analogpipe.device.parameters import (
+    ConstantStep,
+    ExpStep,
+    LinearStep,
+    PowStep,
+    Pulsed,
+    SoftBounds,
+    SoftBoundsReference,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """Elements of an array: sizes of their pulses, and bounds ``low`` and ``high`` (out, in)."""
+
+    base: Tensor
+    """Step sizes ``s+`` and ``s-`` (2, out, in)."""
+    low: Tensor
+    high: Tensor
+    noise: float
+    """Standard deviation of a pulse relative to its size (or to ``base``, if ``additive``)."""
+    additive: bool = False
+
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        """Sizes of an up and a down pulse at ``weight`` (out, in), (2, out, in).
+
+        ``out`` may be used for the result.
+        """
+        raise NotImplementedError
+
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor | None:
+        """Derivatives of :meth:`steps` by the weight, or None where they are 0."""
+        raise NotImplementedError
+
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        """Sum and difference of :meth:`steps`, (2, out, in); always in ``out``."""
+        return mix(self.steps(weight, out))
+
+    def mixed_slopes(self, weight: Tensor, out: Tensor) -> Tensor | None:
+        """Sum and difference of :meth:`slopes`, or None where they are 0."""
+        slopes = self.slopes(weight, out)
+        return None if slopes is None else mix(slopes)
+
+    def mixed_linear(self) -> tuple[Tensor, Tensor] | None:
+        """Where steps are linear in the weight: sums and differences of the steps at 0 and of their
+        slopes, (2, out, in) each (slopes (2, 0, 0) where there are none). None elsewhere."""
+        return None
+
+    def extra_noise(self, weight: Tensor) -> Tensor | None:
+        """What ``noise`` multiplies beside the size of a step, (out, in), or None for nothing."""
+        return None
+
+    def pulse(
+        self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
+    ) -> None:
+        """Apply one pulse to each element in place (or to those ``where`` is true).
+
+        Up where ``up`` (boolean, broadcast) is true, else down.
+        """
+        steps = self.steps(weight, torch.empty_like(self.base))
+        size = torch.where(up, steps[0], steps[1])
+        unit = torch.where(up, self.base[0], self.base[1]) if self.additive else size
+        extra = self.extra_noise(weight)
+        if extra is not None:
+            unit = unit + extra
+        noise = torch.empty_like(weight).normal_(generator=generator)
+        size = torch.addcmul(size, noise, unit, value=self.noise)
+        if where is not None:
+            size = size * where
+        weight.add_(torch.where(up, size, -size))
+        torch.clamp(weight, self.low, self.high, out=weight)
+
+    def symmetric_point(self) -> Tensor:
+        """The weight at which an up and a down pulse have the same size, by bisection, (out, in).
+
+        nan where there is none within the bounds.
+        """
+        low, high = self.low.clone(), self.high.clone()
+        room = torch.empty_like(self.base)
+
+        def excess(weight: Tensor) -> Tensor:
+            steps = self.steps(weight, room)
+            return steps[0] - steps[1]
+
+        inside = (excess(low) > 0) & (excess(high) < 0)
+        for _ in range(40):
+            middle = (low + high) / 2
+            above = excess(middle) > 0
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        point: Tensor = torch.where(inside, (low + high) / 2, torch.nan)
+        return point
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return a copy on ``device``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def of(self, index: Tensor | slice) -> Self:
+        """Return the elements at flat indices ``index`` (n,) as an array of shape (1, n)."""
+        return self._taken(lambda values: values.flatten(-2)[..., index].unsqueeze(-2))
+
+    def rows(self, rows: slice) -> Self:
+        """Return some rows of the array, as views."""
+        return self._taken(lambda values: values[..., rows, :])
+
+    def _taken(self, choose: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        taken: dict[str, Any] = {
+            name: choose(value)
+            for name, value in values.items()
+            # others are shared by all elements
+            if isinstance(value, Tensor) and value.shape[-2:] == self.low.shape
+        }
+        return replace(self, **taken)
+
+
+def mix(pair: Tensor) -> Tensor:
+    """Replace ``pair`` (up, down) by (up + down, up - down) in place and return it."""
+    pair[0].add_(pair[1])
+    pair[1].mul_(-2).add_(pair[0])
+    return pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Response):
+    """Steps of the same size everywhere."""
+
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self.base
+
+    def slopes(self, weight: Tensor, out: Tensor) -> None:
+        return None
+
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return mix(out.copy_(self.base))
+
+    def mixed_linear(self) -> tuple[Tensor, Tensor]:
+        return mix(self.base.clone()), self.base.new_empty(2, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine(Response):
+    """Steps linear in the weight, ``offset + slope w``: linear step and both kinds of soft bounds."""
+
+    offset: Tensor
+    slope: Tensor
+
+    @cached_property
+    def _mixed(self) -> tuple[Tensor, Tensor]:
+        """Made only for arrays that are updated."""
+        return mix(self.offset.clone()), mix(self.slope.clone())
+
+    def mixed_linear(self) -> tuple[Tensor, Tensor]:
+        return self._mixed
+
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, self.slope, weight, out=out)
+
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self.slope
+
+    def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        offset, slope = self._mixed
+        return torch.addcmul(offset, slope, weight, out=out)
+
+    def mixed_slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        return self._mixed[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Response):
+    """``base max(1 - A exp(rate (scale w + b)), 0)``; ``rate`` and ``factor`` (A) are (2, 1, 1)."""
+
+    rate: Tensor
+    factor: Tensor
+    scale: Tensor
+    offset: float
+    noise_add: float = 0.0
+    noise_slope: float = 0.0
+
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._exponential(weight, out).neg_().add_(1).clamp_min_(0)
+        return out.mul_(self.base)
+
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._exponential(weight, out)
+        out.mul_(out < 1)
+        return out.mul_(self.base).mul_(self.scale).mul_(-self.rate)
+
+    def extra_noise(self, weight: Tensor) -> Tensor | None:
+        if self.noise_add == 0 and self.noise_slope == 0:
+            return None
+        return weight.abs().mul_(self.noise_slope).add_(self.noise_add)
+
+    def _exponential(self, weight: Tensor, out: Tensor) -> Tensor:
+        z = torch.mul(weight, self.scale).add_(self.offset)
+        return torch.mul(z, self.rate, out=out).exp_().mul_(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power(Response):
+    """``base d^gamma`` with ``d`` the distance to the bound ahead over the range."""
+
+    gamma: Tensor
+
+    def steps(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._distance(weight, out).pow_(self.gamma)
+        return out.mul_(self.base)
+
+    def slopes(self, weight: Tensor, out: Tensor) -> Tensor:
+        self._distance(weight, out).clamp_min_(1e-4).pow_(self.gamma - 1).mul_(self.gamma)
+        out.mul_(self.base).div_(self.high - self.low)
+        out[0].neg_()
+        return out
+
+    def _distance(self, weight: Tensor, out: Tensor) -> Tensor:
+        torch.sub(self.high, weight, out=out[0])
+        torch.sub(weight, self.low, out=out[1])
+        return out.div_(self.high - self.low).clamp_(0, 1)
+
+
+def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> Response:
+    """Draw the elements of an array of ``shape`` (out, in).
+
+    As AIHWKit with ``enforce_consistency``: step sizes are made positive, and bounds keep their
+    sides of 0.
+    """
+
+    def normal() -> Tensor:
+        return torch.randn(shape, generator=generator, device=generator.device)
+
+    def pair(up: float, down: float) -> Tensor:
+        return torch.tensor([up, down], device=generator.device).view(2, 1, 1)
+
+    high = device.w_max * (1 + device.w_max_dtod * normal()).abs_()
+    low = device.w_min * (1 + device.w_min_dtod * normal()).abs_()
+    gain = 1 + device.dw_min_dtod * normal()
+    ratio = device.up_down_dtod * normal()
+    up = device.dw_min * (gain + ratio + min(device.up_down, 0.0))
+    down = device.dw_min * (gain - ratio - max(device.up_down, 0.0))
+    base = torch.stack([up, down]).abs_()
+    bounds = torch.stack([high, low])
+    noise = device.dw_min_std
+    common: dict[str, Any] = {"base": base, "low": low, "high": high, "noise": noise}
+    common["additive"] = not getattr(device, "mult_noise", True)
+    match device:
+        case ConstantStep():
+            return Constant(**common)
+        case LinearStep():
+            gamma = pair(device.gamma_up, device.gamma_down).expand_as(base)
+            spread = pair(device.gamma_up_dtod, device.gamma_down_dtod)
+            gamma = (gamma + spread * torch.stack([normal(), normal()])).abs()
+            limit = pair(device.w_max, device.w_min) if device.mean_bound_reference else bounds
+            slope = -gamma * base / limit
+            return Affine(offset=base, slope=slope, **common)
+        case SoftBounds():
+            slope = -base / bounds
+            return Affine(offset=base, slope=slope, **common)
+        case SoftBoundsReference():
+            slope = -base / bounds
+            reference = device.reference_mean + device.reference_std * normal()
+            if device.subtract_symmetry_point:
+                reference += (base[0] - base[1]) / (slope[1] - slope[0])
+            common |= {"low": low - reference, "high": high - reference}
+            offset = base + slope * reference
+            return Affine(offset=offset, slope=slope, **common)
+        case ExpStep():
+            return Exponential(
+                **common,
+                rate=pair(device.gamma_up, -device.gamma_down),
+                factor=pair(device.A_up, device.A_down),
+                scale=2 * device.a / (high - low),
+                offset=device.b,
+                noise_add=device.dw_min_std_add,
+                noise_slope=device.dw_min_std_slope,
+            )
+        case PowStep():
+            gain = 1 + device.pow_gamma_dtod * normal()
+            ratio = device.pow_up_down_dtod * normal()
+            shift = pair(min(device.pow_up_down, 0.0), -max(device.pow_up_down, 0.0))
+            gamma = torch.stack([gain + ratio, gain - ratio]) + shift
+            return Power(**common, gamma=device.pow_gamma * gamma.abs_())
+        case _:
+            raise TypeError(f"no pulse response for {type(device).__name__}")

@@ -1,0 +1,1 @@
+"""Experiments: data, networks, and the training of one run."""

@@ -1,0 +1,193 @@
+"""Data sets as arrays of pixels: where the images come from, and the file that a workflow keeps of them.
+
+    python -m analogpipe.experiment.datasets --profile config/mnist.yaml --out data.safetensors
+
+downloads or decodes the data of a profile once; all its runs map that file into their memory.
+"""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from analogpipe.checked import ConfigError
+from analogpipe.cli.command import run as run_command
+from analogpipe.files import FileError, write_bytes
+from analogpipe.profile.profile import Dataset, load_profile
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+DIGITS_TEST = 517
+
+
+class Arrays(NamedTuple):
+    """Images (N, C, H, W) and labels (N,) in 0..classes-1, of training and test."""
+
+    train_images: Pixels
+    train_labels: Labels
+    test_images: Pixels
+    test_labels: Labels
+
+
+def read(config: Dataset, *, download: bool = False) -> Arrays:
+    """Return a data set from where its images are; with ``download``, fetch what is not there.
+
+    Raises ConfigError when the folder does not hold the data, or it cannot be downloaded.
+    """
+    return _READERS[config.kind](config, download)
+
+
+def _digits(config: Dataset, download: bool) -> Arrays:
+    """scikit-learn's 1797 images of 8x8 pixels, split 1280 to 517, stratified and always the same."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 1, 8, 8).astype(np.uint8)
+    train, test, train_labels, test_labels = train_test_split(
+        images, labels.astype(np.int64), test_size=DIGITS_TEST, stratify=labels, random_state=0
+    )
+    return Arrays(train, train_labels, test, test_labels)
+
+
+def _mnist(config: Dataset, download: bool) -> Arrays:
+    from torchvision.datasets import MNIST
+
+    return _torchvision(MNIST, config, download)
+
+
+def _cifar10(config: Dataset, download: bool) -> Arrays:
+    from torchvision.datasets import CIFAR10
+
+    return _torchvision(CIFAR10, config, download)
+
+
+def _torchvision(kind: Callable[..., Any], config: Dataset, download: bool) -> Arrays:
+    """A data set of torchvision, which checks the checksums of what it downloads."""
+    arrays: list[Any] = []
+    for train in (True, False):
+        try:
+            split = kind(config.path, train=train, download=download)
+        except RuntimeError as error:
+            fault = f"does not hold {config.kind} as torchvision lays it out"
+            if download:
+                reason = str(error).splitlines()[0].rstrip(":")
+                fault += f", and it could not be downloaded: {reason}"
+            else:
+                fault += "; `snakemake --config profile=NAME -- data` downloads it"
+            raise ConfigError(f"dataset.path: {config.path} {fault}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"dataset.path: {config.path} cannot hold {config.kind}: {error}"
+            ) from None
+        images = np.asarray(split.data, dtype=np.uint8)
+        images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+        arrays += [np.ascontiguousarray(images), np.asarray(split.targets, dtype=np.int64)]
+    return Arrays(*arrays)
+
+
+def _image_folder(config: Dataset, download: bool) -> Arrays:
+    """``path/train/CLASS/*`` and ``path/test/CLASS/*``, all images of one size."""
+    from torchvision.datasets import ImageFolder
+
+    arrays: list[Any] = []
+    classes: list[str] | None = None
+    for split in ("train", "test"):
+        folder = Path(str(config.path)) / split
+        try:
+            dataset = ImageFolder(str(folder))
+        except OSError as error:
+            raise ConfigError(f"dataset.path: {folder}: {str(error).splitlines()[0]}") from None
+        if classes is not None and classes != dataset.classes:
+            raise ConfigError(
+                f"dataset.path: {folder}: found classes {', '.join(dataset.classes)}, "
+                f"allowed: those of train, {', '.join(classes)}"
+            )
+        classes = dataset.classes
+        images = np.empty((0, 0, 0, 3), np.uint8)
+        # The files come class by class: shuffled once, so that a cut of them is a fair sample.
+        shuffled = np.random.default_rng(0).permutation(len(dataset))
+        for place, i in enumerate(shuffled):
+            path = dataset.samples[i][0]
+            try:
+                pixels = np.asarray(dataset.loader(path))
+            except (OSError, ValueError):
+                raise ConfigError(f"dataset.path: {path}: found no readable image") from None
+            if place == 0:
+                images = np.empty((len(dataset), *pixels.shape), np.uint8)
+            if pixels.shape != images.shape[1:]:
+                raise ConfigError(
+                    f"dataset.path: {path}: found {_size(pixels)} pixels, "
+                    f"allowed: {_size(images[0])}, the size of the other images"
+                )
+            images[place] = pixels
+        labels = np.asarray(dataset.targets, dtype=np.int64)[shuffled]
+        arrays += [np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels]
+    return Arrays(*arrays)
+
+
+def _size(pixels: Pixels) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+
+
+_READERS: dict[str, Callable[[Dataset, bool], Arrays]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "cifar10": _cifar10,
+    "image_folder": _image_folder,
+}
+
+
+def _address(config: Dataset) -> str:
+    """What the arrays depend on: the cut of them is made when they are loaded."""
+    return config.model_dump_json(include={"kind", "name", "path"})
+
+
+def write(arrays: Arrays, config: Dataset, path: Path) -> None:
+    """Keep arrays as a safetensors file, with what they depend on."""
+    write_bytes(path, save(arrays._asdict(), {"dataset": _address(config)}))
+
+
+def open_file(path: Path, config: Dataset) -> Arrays:
+    """Return the arrays of a file that :func:`write` made for the same data set.
+
+    Raises FileError for any other file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = (file.metadata() or {}).get("dataset")
+            if found != _address(config):
+                raise ValueError(f"made for another data set: {found}")
+            arrays = Arrays(*(file.get_tensor(name) for name in Arrays._fields))
+        for images, labels in (arrays[:2], arrays[2:]):
+            if images.dtype != np.uint8 or labels.dtype != np.int64 or images.ndim != 4:
+                raise ValueError("its arrays are not images and labels")
+            if labels.shape != images.shape[:1] or not len(labels):
+                raise ValueError("its images and labels differ in number")
+    except (SafetensorError, OSError, ValueError, RecursionError, struct.error) as error:
+        raise FileError(f"{path}: not the data of {config.name}: {error}") from None
+    return arrays
+
+
+def main(
+    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
+    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+) -> None:
+    """Download or decode the data set of a profile once."""
+    config = load_profile(profile).dataset
+    arrays = read(config, download=True)
+    write(arrays, config, out)
+    sizes = {"training images": len(arrays.train_images), "test images": len(arrays.test_images)}
+    typer.echo(json.dumps({**sizes, "shape": arrays.train_images.shape[1:]}))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,72 @@
+"""A schedule as a picture: cells for text, a figure for files."""
+
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from analogpipe.schedule.table import Kind, Schedule, slots_per_clock
+
+COLOURS = {Kind.F: "#9ecae1", Kind.B: "#e6550d"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One forward or backward pass; ``updates`` when the weights change after it."""
+
+    stage: int
+    clock: int
+    kind: Kind
+    micro_batch: int
+    updates: bool
+
+
+def cells(schedule: Schedule, first: int, last: int) -> list[Cell]:
+    """Return the passes in the clocks [first, last), in the order of the table."""
+    here = (schedule.clock >= first) & (schedule.clock < last)
+    columns = (schedule.stage, schedule.clock, schedule.kind, schedule.micro_batch)
+    rows = list(zip(*(column[here].tolist() for column in columns), strict=True))
+    updates = {(stage, b) for stage, _, kind, b in rows if kind == Kind.U}
+    return [
+        Cell(stage, clock, Kind(kind), b, kind == Kind.B and (stage, b) in updates)
+        for stage, clock, kind, b in rows
+        if kind != Kind.U
+    ]
+
+
+def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
+    """Draw ``clocks`` clocks: F light, B dark, the micro-batch as number, a bar where weights change.
+
+    On full-duplex arrays a slot holds a forward above a backward.
+    """
+    last = min(first + clocks, schedule.cycles)
+    drawn = Figure(
+        figsize=(max(0.9 + 0.28 * (last - first), 4.2), 0.7 + 0.32 * schedule.stages),
+        layout="constrained",
+    )
+    axes = drawn.subplots()
+    slots = slots_per_clock(schedule.mode)
+    height = 0.86 / slots
+    for cell in cells(schedule, first, last):
+        top = cell.stage - 0.43
+        if slots == 2 and cell.kind == Kind.B:
+            top += height
+        axes.barh(
+            top, 1, left=cell.clock, height=height, align="edge",
+            color=COLOURS[cell.kind], edgecolor="white", linewidth=0.5,
+        )  # fmt: skip
+        axes.text(
+            cell.clock + 0.5, top + height / 2, str(cell.micro_batch), ha="center", va="center",
+            fontsize=6, color="white" if cell.kind == Kind.B else "black",
+        )  # fmt: skip
+        if cell.updates:
+            axes.plot([cell.clock + 1] * 2, [top, top + height], color="black", linewidth=1.4)
+    axes.set(xlim=(first, last), ylim=(schedule.stages + 0.6, 0.4), ylabel="stage")
+    axes.set_yticks(range(1, schedule.stages + 1))
+    axes.set_xlabel("clock (F light, B dark, number of the micro-batch, | update)", fontsize=8)
+    axes.set_title(
+        f"{schedule.mode}: {schedule.cycles} cycles, density {schedule.density:.3f}",
+        loc="left",
+        fontsize=9,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    return drawn

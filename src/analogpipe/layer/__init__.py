@@ -1,0 +1,1 @@
+"""Layers whose weights live in tiles, for use in any torch module."""

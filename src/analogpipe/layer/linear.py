@@ -1,0 +1,85 @@
+"""Layers whose weights live in analog tiles, for use in any torch module."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analogpipe.layer.base import AnalogLayer, Bias, with_one
+from analogpipe.layer.convolution import AnalogConv2d
+from analogpipe.tile.config import TileConfig
+
+__all__ = ["AnalogConv2d", "AnalogLayer", "AnalogLinear"]
+
+
+class AnalogLinear(AnalogLayer):
+    """Fully connected layer on an analog tile, (..., in_features) -> (..., out_features).
+
+    Args:
+        bias: digital (a Parameter), ``"analog"`` (the last column of the array, with input 1) or
+            ``False`` for none.
+        seed, name: address of the layer's random streams; initial weights as in
+        :class:`torch.nn.Linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        tile: TileConfig,
+        *,
+        bias: Bias = True,
+        seed: int,
+        name: str,
+    ) -> None:
+        if in_features < 1 or out_features < 1:
+            raise ValueError(
+                f"a layer needs at least one input and output, found {in_features}, {out_features}"
+            )
+        super().__init__(out_features, in_features, tile, bias=bias, seed=seed, name=name)
+        self.in_features, self.out_features = in_features, out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Read the array; keep what the update needs."""
+        out: Tensor
+        if x.dim() == 2:
+            out = _Linear.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
+        else:
+            flat = x.reshape(-1, self.in_features)
+            out = _Linear.apply(flat, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
+            out = out.view(*x.shape[:-1], self.out_features)
+        return out
+
+    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
+        """Update the tile: x (b, in), e (b, out)."""
+        self.tile.update(with_one(x) if self.analog_bias else x, e, lr)
+
+    def extra_repr(self) -> str:
+        """Sizes and device."""
+        kind = self.tile.config.device.kind
+        bias = "analog" if self.analog_bias else self.bias is not None
+        return f"{self.in_features}, {self.out_features}, device={kind}, bias={bias}"
+
+
+class _Linear(torch.autograd.Function):
+    """Forward reads the array, backward reads it as it is *then* and leaves (x, e) pending."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, bias: Tensor | None, anchor: Tensor, layer: AnalogLinear
+    ) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(x)
+        y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
+        return y if bias is None else y.add_(bias)
+
+    @staticmethod
+    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (x,) = ctx.saved_tensors
+        layer = ctx.layer
+        layer.add_pending(x, e)
+        grad_x = layer.tile.read_backward(e) if ctx.needs_input_grad[0] else None
+        if layer.analog_bias and grad_x is not None:
+            grad_x = grad_x[:, :-1]
+        grad_bias = e.sum(0) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_bias, None, None

@@ -1,0 +1,214 @@
+"""Execution of a schedule by one process: the table alone decides the order of events."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analogpipe.pipeline.mitigation import LearningRate, Prediction
+from analogpipe.pipeline.stage import Loss, Stage, StageError, under
+from analogpipe.schedule.staleness import counted_versions
+from analogpipe.schedule.table import Kind, Schedule, validate
+
+Batch = Callable[[int], tuple[Tensor, Tensor]]
+
+_CHUNK = 1 << 16  # actions turned into Python integers at a time
+
+
+class Executed(NamedTuple):
+    """A record of an action: when, where, what, and the version of the weights that it used."""
+
+    clock: int
+    stage: int
+    kind: int
+    micro_batch: int
+    version: int
+
+
+class Pipeline:
+    """Stages, the messages between them, and the schedule that they follow.
+
+    ``batch(b)`` gives the input and the target of micro-batch ``b``, ``lr(b)`` the learning rate of
+    the update that comes after its backward; both must be functions of ``b`` alone. ``lr`` may be
+    a sequence of such functions, one per stage. ``prediction`` is the decay of the moving average
+    from which stages with a delay predict the weights of their forwards (see mitigation), None for
+    no prediction.
+
+    A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
+    stage (0-based); who passes it must carry the messages.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        schedule: Schedule,
+        *,
+        loss: Loss,
+        batch: Batch,
+        lr: LearningRate | Sequence[LearningRate],
+        prediction: float | None = None,
+        trace: bool = False,
+        only: int | None = None,
+    ) -> None:
+        validate(schedule)
+        count = schedule.stages
+        if len(stages) != count:
+            raise StageError(f"{len(stages)} modules given, the schedule has {count} stages")
+        self._rates = [lr] * count if callable(lr) else list(lr)
+        if len(self._rates) != count:
+            raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
+        if prediction is not None and schedule.mode == "async-stash":
+            raise StageError("prediction is for modes with live weights, not for async-stash")
+        self.schedule = schedule
+        self.clock = 0
+        self.trace: list[Executed] | None = [] if trace else None
+        self._batch = batch
+        self._stages: dict[int, Stage] = {}
+        self._delayed: dict[int, bool] = {}
+        for i in range(count) if only is None else [only]:
+            at_forward, at_update = counted_versions(schedule, i + 1)
+            gaps = at_update - at_forward
+            self._delayed[i] = bool(gaps.any())
+            self._stages[i] = Stage(
+                stages[i],
+                loss=loss if i == count - 1 else None,
+                stash=schedule.mode == "async-stash",
+                prediction=None
+                if prediction is None or not self._delayed[i]
+                else Prediction(stages[i], gaps.tolist(), prediction),
+            )
+        here = slice(None) if only is None else schedule.stage == only + 1
+        columns = (schedule.clock, schedule.stage, schedule.kind, schedule.micro_batch)
+        self._table = tuple(column[here] for column in columns)
+        self.losses = torch.full(
+            (schedule.micro_batches,), float("nan"), device=_device(stages[-1])
+        )
+        self._kept_from: dict[int, int] = {}
+        self._finished = np.zeros(count + 1, dtype=np.int64)  # backwards by stage, before the clock
+        self._outputs: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
+        self._gradients: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
+        self._targets: dict[int, Tensor] = {}
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The stages that this process executes."""
+        return list(self._stages.values())
+
+    def run(self, until: int | None = None) -> None:
+        """Execute all actions with clock < ``until`` (all when None) that were not yet executed."""
+        end = self.schedule.cycles if until is None else min(until, self.schedule.cycles)
+        first, last = (int(a) for a in np.searchsorted(self._table[0], [self.clock, end]))
+        self._find_kept(first, last)
+        forward, backward = int(Kind.F), int(Kind.B)
+        for low in range(first, last, _CHUNK):
+            chunk = slice(low, min(low + _CHUNK, last))
+            for clock, m, kind, b in zip(*(c[chunk].tolist() for c in self._table), strict=True):
+                stage = self._stages[m - 1]
+                if self.trace is not None:
+                    version = stage.used_version(b) if kind == backward else stage.version
+                    self.trace.append(Executed(clock, m, kind, b, version))
+                if kind == forward:
+                    self._forward(stage, m - 1, b)
+                elif kind == backward:
+                    self._backward(stage, m - 1, b)
+                else:
+                    stage.update(self._rates[m - 1](b))
+        self.clock = max(self.clock, end)
+
+    def _find_kept(self, first: int, last: int) -> None:
+        """Find the first micro-batch of each stage whose activations its forward must keep.
+
+        All of them where updates come between F and B, else those in flight at the end of this run.
+        """
+        self._count_finished(first, last)
+        done = self._finished
+        self._kept_from = {i: 0 if self._delayed[i] else int(done[i + 1]) for i in self._stages}
+
+    def _count_finished(self, first: int, last: int) -> None:
+        """Add the backwards in these rows of the table, so that a run in many pieces reads it once."""
+        _, stage, kind, _ = (column[first:last] for column in self._table)
+        self._finished += np.bincount(stage[kind == Kind.B], minlength=len(self._finished))
+
+    def _forward(self, stage: Stage, i: int, b: int) -> None:
+        if i == 0:
+            x, self._targets[b] = self._batch(b)
+        else:
+            x = self._take_output(i - 1, b).requires_grad_()
+        keep = b >= self._kept_from[i]
+        if i < self.schedule.stages - 1:
+            self._put_output(i, b, stage.forward(b, x, keep=keep).contiguous())
+        else:
+            self.losses[b] = stage.forward(b, x, self._take_target(b), keep=keep)
+
+    def _backward(self, stage: Stage, i: int, b: int) -> None:
+        gradient = self._take_gradient(i, b) if i < self.schedule.stages - 1 else None
+        gradient = stage.backward(b, gradient)
+        if gradient is not None:
+            self._put_gradient(i - 1, b, gradient.contiguous())
+
+    # Messages: the output of stage i is kept under i, so is the gradient for that output.
+
+    def _put_output(self, i: int, b: int, output: Tensor) -> None:
+        self._outputs[i][b] = output
+
+    def _take_output(self, i: int, b: int) -> Tensor:
+        return self._outputs[i].pop(b)
+
+    def _put_gradient(self, i: int, b: int, gradient: Tensor) -> None:
+        self._gradients[i][b] = gradient
+
+    def _take_gradient(self, i: int, b: int) -> Tensor:
+        return self._gradients[i].pop(b)
+
+    def _take_target(self, b: int) -> Tensor:
+        target = self._targets.pop(b, None)
+        return self._batch(b)[1] if target is None else target
+
+    def mean_loss(self, first: int, last: int) -> float:
+        """Mean loss of the micro-batches first <= b < last, each at its own forward."""
+        return float(self.losses[first:last].mean())
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Output of the live weights for a batch, in evaluation mode; training is not disturbed."""
+        for stage in self.stages:
+            x = stage.predict(x)
+        return x
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The whole moment between two clocks, messages on their way included. A flat dict."""
+        state = {"clock": torch.tensor(self.clock), "losses": self.losses.clone()}
+        for i, stage in self._stages.items():
+            state |= {f"stage.{i + 1}.{name}": t for name, t in stage.state_dict().items()}
+        for kind, boxes in (("output", self._outputs), ("gradient", self._gradients)):
+            for i, box in boxes.items():
+                state |= {f"{kind}.{i + 1}.{b}": t.detach().clone() for b, t in box.items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Return to the moment of ``state_dict``; running on from there is bit-identical."""
+        self.clock = int(state["clock"])
+        self.losses.copy_(state["losses"])
+        self._targets.clear()
+        self._finished[:] = 0
+        self._count_finished(0, int(np.searchsorted(self._table[0], self.clock)))
+        for i, stage in self._stages.items():
+            stage.load_state_dict(under(state, f"stage.{i + 1}."))
+            if i > 0:
+                _restore(self._outputs[i - 1], under(state, f"output.{i}."))
+            _restore(self._gradients[i], under(state, f"gradient.{i + 1}."))
+
+    def close(self) -> None:
+        """Say that the work is done."""
+
+
+def _restore(box: dict[int, Tensor], messages: dict[str, Tensor]) -> None:
+    box.clear()
+    box.update((int(b), t.clone()) for b, t in messages.items())
+
+
+def _device(module: nn.Module) -> torch.device:
+    tensors = [*module.parameters(), *module.buffers()]
+    return tensors[0].device if tensors else torch.device("cpu")

@@ -1,0 +1,272 @@
+"""One accelerator of a pipeline: a module, its live weights, its micro-batches in flight."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from analogpipe.layer.base import AnalogLayer
+from analogpipe.pipeline.mitigation import Prediction
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+_Saved = tuple[Tensor, int]
+
+
+class StageError(ValueError):
+    """A module or a call that a stage cannot handle."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A micro-batch between its forward and its backward."""
+
+    x: Tensor
+    target: Tensor | None
+    version: int
+    kept: bool = True
+    y: Tensor | None = None
+    saved: list[_Saved] = field(default_factory=list)
+
+
+class Stage:
+    """A module with one live copy of its weights, at most one action at a time.
+
+    The backward of a micro-batch uses the activations that its forward saved and the weights as
+    they are now, because there is only one array: weights (parameters, and the arrays of analog
+    layers) are saved for backward by reference, and updates write in place. With ``stash`` the
+    forward saves copies of its weights instead (a digital reference). What is computed from weights
+    in a forward (a normalised or a cast weight) counts as an activation.
+
+    The last stage gets a ``loss`` of (output, target), the mean over the micro-batch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        loss: Loss | None = None,
+        stash: bool = False,
+        prediction: Prediction | None = None,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.stash = stash
+        self.prediction = prediction
+        self.version = 0
+        self.accumulated = 0
+        self.analog = [part for part in module.modules() if isinstance(part, AnalogLayer)]
+        if stash and self.analog:
+            raise StageError(
+                "async-stash copies weights, which analog arrays cannot: found "
+                f"{len(self.analog)} analog layers, allowed are digital ones"
+            )
+        self.parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
+        for p in self.parameters:
+            p.grad = torch.zeros_like(p)
+        self._gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self._in_flight: dict[int, _Flight] = {}
+        arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
+        self._live = frozenset(
+            t.untyped_storage().data_ptr() for t in (*module.parameters(), *arrays)
+        )
+        self._buffers = frozenset(t.untyped_storage().data_ptr() for t in module.buffers())
+
+    @property
+    def in_flight(self) -> tuple[int, ...]:
+        """Micro-batches between their forward and their backward, oldest first."""
+        return tuple(self._in_flight)
+
+    def forward(
+        self, b: int, x: Tensor, target: Tensor | None = None, *, keep: bool = True
+    ) -> Tensor:
+        """Run micro-batch ``b`` and keep what its backward needs.
+
+        Returns the detached output, or the detached loss on the last stage. The gradient for ``x``
+        is computed in the backward if ``x.requires_grad``. ``keep=False`` is faster; it promises
+        that neither an update nor ``state_dict`` comes before the backward (else they raise).
+        """
+        if b in self._in_flight:
+            raise StageError(f"micro-batch {b} is in flight already")
+        flight = self._in_flight[b] = _Flight(x, target, self.version, keep)
+        if not keep:
+            return self._run(b, flight).detach()
+        saved, live, buffers, stash = flight.saved, self._live, self._buffers, self.stash
+
+        def pack(t: Tensor) -> Tensor | _Saved:
+            storage = t.untyped_storage().data_ptr()
+            if storage in live and not stash:
+                return t
+            # detach: a node that held its own output would never be freed. Buffers change in place.
+            kept = t.detach().clone() if storage in live or storage in buffers else t.detach()
+            item = (kept, kept._version)
+            saved.append(item)
+            return item
+
+        with saved_tensors_hooks(pack, _unpack):
+            return self._run(b, flight).detach()
+
+    def _run(self, b: int, flight: _Flight) -> Tensor:
+        shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
+        with shift:
+            y = self.module(flight.x)
+        if not isinstance(y, Tensor):
+            raise StageError(f"stages exchange one tensor, the module gave {type(y).__name__}")
+        if self.loss is not None:
+            if flight.target is None:
+                raise StageError("the last stage needs a target")
+            y = self.loss(y, flight.target)
+        flight.y = y
+        return y
+
+    def backward(self, b: int, grad: Tensor | None = None) -> Tensor | None:
+        """Finish micro-batch ``b``: add to the gradients (digital) and pending updates (analog).
+
+        ``grad`` is the gradient of the loss for the stage's output, None on the last stage.
+        Returns the gradient for the stage's input, None if that does not require one.
+        """
+        flight = self._in_flight.pop(b, None)
+        if flight is None or flight.y is None:
+            raise StageError(f"micro-batch {b} is not in flight, its forward must come first")
+        flight.saved.clear()  # the graph frees them one by one from here on
+        if flight.y.requires_grad:
+            torch.autograd.backward(flight.y, grad)
+        self.accumulated += 1
+        if flight.x.requires_grad and flight.x.grad is None:
+            raise StageError("the output of the stage does not depend on its input")
+        return flight.x.grad
+
+    def used_version(self, b: int) -> int:
+        """Version of the weights that the backward of ``b`` uses, were it to run now."""
+        return self._in_flight[b].version if self.stash else self.version
+
+    def update(self, lr: float) -> None:
+        """Apply what was accumulated, as plain SGD on its mean: ``w -= lr / n * sum of gradients``.
+
+        ``n`` counts the micro-batches since the last update. Analog layers apply their pending
+        updates one micro-batch after another, each with ``lr / n``.
+        """
+        if self.accumulated == 0:
+            raise StageError("an update needs a backward before it")
+        if any(not flight.kept for flight in self._in_flight.values()):
+            raise StageError("an update before the backward of a micro-batch that was not kept")
+        rate = lr / self.accumulated
+        if self._gradients:
+            with torch.no_grad():
+                torch._foreach_add_(self.parameters, self._gradients, alpha=-rate)
+                torch._foreach_zero_(self._gradients)
+        for layer in self.analog:
+            layer.update(rate)
+        self.accumulated = 0
+        self.version += 1
+        if self.prediction is not None:
+            self.prediction.record()
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Output of the module in evaluation mode."""
+        training = [part for part in self.module.modules() if part.training]
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                y: Tensor = self.module(x)
+        finally:
+            for part in training:  # not train(): a part may be frozen in evaluation mode
+                part.training = True
+        return y
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next action depends on, as a flat dict of copied tensors."""
+        state: dict[str, Tensor] = {}
+        for name, value in self.module.state_dict().items():
+            if not isinstance(value, Tensor):
+                raise StageError(f"the module's state {name!r} is no tensor")
+            state[f"module.{name}"] = value
+        state["counters"] = torch.tensor([self.version, self.accumulated])
+        state["in_flight"] = torch.tensor([*self._in_flight], dtype=torch.int64)
+        if self.accumulated:
+            state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
+            for i, layer in enumerate(self.analog):
+                state |= {f"pending.{i}.{j}": t for j, t in enumerate(layer.pending_state())}
+        if self.prediction is not None:
+            state |= {f"velocity.{i}": v for i, v in enumerate(self.prediction.velocity)}
+        for b, flight in self._in_flight.items():
+            if not flight.kept:
+                raise StageError(f"micro-batch {b} was run without keeping its activations")
+            prefix = f"flight.{b}."
+            facts = [flight.version, int(flight.x.requires_grad)]
+            state[prefix + "facts"] = torch.tensor(facts)
+            state[prefix + "x"] = flight.x
+            if flight.target is not None:
+                state[prefix + "target"] = flight.target
+            state |= {f"{prefix}saved.{i}": t for i, (t, _) in enumerate(flight.saved)}
+        return {
+            name: t.detach().clone(memory_format=torch.contiguous_format)
+            for name, t in state.items()
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Return to the moment of ``state_dict``; running on from there is bit-identical.
+
+        Graphs cannot be stored. They are rebuilt by running each forward in flight again, with the
+        stored tensors in the place of those it saves; the state of the module is set afterwards, so
+        the replay leaves no trace in buffers or noise streams.
+        """
+        self._in_flight.clear()
+        random_state = torch.get_rng_state()
+        for b in state["in_flight"].tolist():
+            self._in_flight[b] = self._replay(b, under(state, f"flight.{b}."))
+        torch.set_rng_state(random_state)
+        self.module.load_state_dict(under(state, "module."))
+        self.version, self.accumulated = state["counters"].tolist()
+        for i, gradient in enumerate(self._gradients):
+            if self.accumulated:
+                gradient.copy_(state[f"gradient.{i}"])
+            else:
+                gradient.zero_()
+        for i, layer in enumerate(self.analog):
+            pending = under(state, f"pending.{i}.")
+            layer.load_pending([pending[str(j)].clone() for j in range(len(pending))])
+        if self.prediction is not None:
+            velocity = under(state, "velocity.")
+            self.prediction.load([velocity[str(i)] for i in range(len(velocity))])
+
+    def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
+        version, needs_gradient = state["facts"].tolist()
+        x = state["x"].clone().requires_grad_(bool(needs_gradient))
+        flight = _Flight(x, state.get("target"), version)
+        stored = [
+            state[f"saved.{i}"] for i in range(sum(key.startswith("saved.") for key in state))
+        ]
+
+        def pack(t: Tensor) -> Tensor | _Saved:
+            if t.untyped_storage().data_ptr() in self._live and not self.stash:
+                return t
+            i = len(flight.saved)
+            if i >= len(stored) or stored[i].shape != t.shape or stored[i].dtype != t.dtype:
+                raise StageError(f"the state does not fit the module: saved tensor {i} differs")
+            # as strided as the one it stands for: kernels may sum in another order otherwise
+            kept = torch.empty_like(t, memory_format=torch.preserve_format).copy_(stored[i])
+            item = (kept.detach(), kept._version)
+            flight.saved.append(item)
+            return item
+
+        with saved_tensors_hooks(pack, _unpack):
+            self._run(b, flight)
+        return flight
+
+
+def _unpack(item: Any) -> Tensor:
+    if isinstance(item, Tensor):
+        return item
+    tensor, version = item
+    if tensor._version != version:
+        raise StageError("an activation that the backward needs was changed in place")
+    return tensor  # type: ignore[no-any-return]
+
+
+def under(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries below a prefix, with the prefix cut off."""
+    return {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}

@@ -1,0 +1,87 @@
+"""The JSON schemas of the configuration files, and the reference that people read, both from the models."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from analogpipe.cli.command import run as run_command
+from analogpipe.files import write_json, write_text
+from analogpipe.profile.profile import Profile
+from analogpipe.tile.config import TileConfig
+
+HEAD = """# Configuration
+
+A profile is one YAML file, `config/NAME.yaml`; `snakemake --config profile=NAME` or `profile=PATH` runs it.
+A devices file maps names to tiles. Unknown keys, wrong types and values out of range are refused before
+anything starts. This page is generated from the models (`make docs`); the same models as JSON schemas for
+editors are in `workflow/schemas/`.
+"""
+
+
+def reference() -> str:
+    """Return the reference of all keys as Markdown."""
+    parts = [HEAD]
+    for title, schema in (
+        ("Profile", Profile.model_json_schema()),
+        ("Tile", TileConfig.model_json_schema()),
+    ):
+        parts.append(_section(title, schema))
+        parts += [_section(name, part) for name, part in schema.get("$defs", {}).items()]
+    return "\n".join(parts)
+
+
+def _section(title: str, schema: dict[str, Any]) -> str:
+    lines = [f"## {title}", "", _text(schema.get("description", "")), ""]
+    if "properties" in schema:
+        lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
+        required = schema.get("required", [])
+        for key, value in schema["properties"].items():
+            default = "required" if key in required else f"`{_default(value)}`"
+            meaning = _text(value.get("description", ""))
+            lines.append(f"| `{key}` | {_kind(value)} | {default} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _text(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _default(value: dict[str, Any]) -> str:
+    default = value.get("default", "see there")
+    return str(default) if not isinstance(default, dict) else "see there"
+
+
+def _kind(value: dict[str, Any]) -> str:
+    """Describe the allowed values of one key."""
+    if "$ref" in value:
+        return f"[{(name := value['$ref'].rsplit('/', 1)[-1])}](#{name.lower()})"
+    for joint in ("anyOf", "oneOf"):
+        if joint in value:
+            return " or ".join(_kind(option) for option in value[joint])
+    if "enum" in value:
+        return ", ".join(f"`{option}`" for option in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    if value.get("type") == "array":
+        return f"list of {_kind(value.get('items', {}))}"
+    below = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")][0]
+    if value.get("type") == "object" and isinstance(below, dict):
+        return f"mapping of names to {_kind(below)}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {value[name]}" for name, sign in signs.items() if name in value]
+    return " ".join([str(value.get("type", "any")), *bounds])
+
+
+def main(
+    schemas: Annotated[Path, typer.Option(help="folder for the JSON schemas")],
+    page: Annotated[Path, typer.Option(help="file for the reference")],
+) -> None:
+    """Write the schemas and the reference."""
+    write_json(schemas / "profile.schema.json", Profile.model_json_schema())
+    write_json(schemas / "tile.schema.json", TileConfig.model_json_schema())
+    write_text(page, reference())
+
+
+if __name__ == "__main__":
+    run_command(main)

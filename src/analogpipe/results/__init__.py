@@ -1,0 +1,1 @@
+"""Results: from run files to tables."""

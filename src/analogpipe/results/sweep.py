@@ -1,0 +1,59 @@
+"""The learning rates of a profile: a sweep on held-out training images, one procedure for every mode."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from analogpipe.checked import ConfigError
+from analogpipe.cli.command import run as run_command
+from analogpipe.files import write_text
+from analogpipe.profile.profile import Profile, load_profile
+
+COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
+
+
+def collect(root: Path, profile: Profile) -> pd.DataFrame:
+    """Return the validation accuracy of each sweep run, averaged over all its epochs.
+
+    The average rewards a rate that learns fast as well as far: judged by the last epoch alone, a
+    decaying rate forgives a start so high that nothing is learned for half of the run.
+
+    Raises ConfigError for a profile without a sweep.
+    """
+    sweep = profile.sweep
+    if sweep is None:
+        raise ConfigError(f"profile {profile.profile}: sweep: missing, a value is required")
+    rows = []
+    for device in profile.devices:
+        for mode in profile.modes:
+            for rate in sweep.rates[device]:
+                for seed in sweep.seeds:
+                    folder = root / "sweep" / device / mode / f"lr{rate:g}" / f"seed{seed}"
+                    accuracy = pd.read_csv(folder / "metrics.csv")["test_accuracy"]
+                    rows.append((device, mode, sweep.stages, rate, seed, accuracy.mean()))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def best(sweep: pd.DataFrame) -> pd.DataFrame:
+    """Return, per device and mode, the rate with the highest mean accuracy over seeds; the smaller on a tie."""
+    mean = sweep.groupby(["device", "mode", "rate"], sort=False)["validation_accuracy"].mean()
+    ranked = mean.reset_index().sort_values(
+        ["validation_accuracy", "rate"], ascending=[False, True]
+    )
+    return ranked.groupby(["device", "mode"], sort=False).head(1).reset_index(drop=True)
+
+
+def main(
+    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
+    root: Annotated[Path, typer.Option(help="results/PROFILE, with the runs of the sweep")],
+) -> None:
+    """Collect a sweep and say which learning rates it picks."""
+    sweep = collect(root, load_profile(profile))
+    write_text(root / "tables" / "sweep.csv", sweep.to_csv(index=False))
+    print(best(sweep).to_string(index=False))
+
+
+if __name__ == "__main__":
+    run_command(main)

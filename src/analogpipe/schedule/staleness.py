@@ -1,0 +1,77 @@
+"""Weight versions that each micro-batch meets, and micro-batches in flight: closed forms.
+
+A version is the number of updates that a stage has applied. Micro-batches ``b`` count from 0,
+stages ``m`` from 1; the closed forms take arrays of either (they broadcast). ``counted_versions``
+gets the same numbers from a table; the tests compare both with what an executed run records.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analogpipe.schedule.table import FULL_DUPLEX, Kind, Schedule, ScheduleError, check_sizes
+
+Ints = NDArray[np.int64]
+
+
+def _indices(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int) -> tuple[Ints, Ints]:
+    check_sizes(mode, M, 1, n)
+    b_, m_ = np.asarray(b, dtype=np.int64), np.asarray(m, dtype=np.int64)
+    if b_.size and b_.min() < 0:
+        raise ScheduleError(f"micro-batch is {b_.min()}, allowed is 0 or more")
+    if m_.size and not (m_.min() >= 1 and m_.max() <= M):
+        raise ScheduleError(f"stage is outside of 1 to {M}: {m_.min()} to {m_.max()}")
+    return b_, m_
+
+
+def delay(mode: str, M: int, m: ArrayLike) -> Ints:
+    """Updates between the forward and the backward of a micro-batch in the steady state."""
+    _, m_ = _indices(mode, M, 0, m, 1)
+    if mode == FULL_DUPLEX:
+        return 2 * (M - m_)
+    return M - m_ if mode in ("async", "async-stash") else np.zeros_like(m_)
+
+
+def forward_version(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
+    """Version of stage ``m`` that the forward of micro-batch ``b`` uses."""
+    b_, m_ = _indices(mode, M, b, m, n)
+    oldest: Ints = np.maximum(0, b_ // n - delay(mode, M, m_))
+    return oldest
+
+
+def backward_version(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
+    """Version of stage ``m`` that the backward of micro-batch ``b`` uses."""
+    if mode == "async-stash":
+        return forward_version(mode, M, b, m, n)
+    b_, m_ = _indices(mode, M, b, m, n)
+    return b_ // n + 0 * m_
+
+
+def gap(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
+    """Forward/backward weight gap: backward version minus forward version."""
+    return backward_version(mode, M, b, m, n) - forward_version(mode, M, b, m, n)
+
+
+def staleness(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
+    """Updates applied to stage ``m`` since the forward of ``b`` when its own update comes."""
+    b_, m_ = _indices(mode, M, b, m, n)
+    return b_ // n - forward_version(mode, M, b_, m_, n)
+
+
+def in_flight(mode: str, M: int, K: int, n: int, m: ArrayLike) -> Ints:
+    """Peak number of micro-batches of ``K`` that stage ``m`` holds between their F and their B."""
+    check_sizes(mode, M, K, n)
+    _, m_ = _indices(mode, M, 0, m, n)
+    if mode == "sequential":
+        return np.ones_like(m_)
+    if mode == "sync":
+        return np.full_like(m_, min(n, K))
+    if mode == "sync-1f1b":
+        return np.minimum(min(n, K), M - m_ + 1)
+    return np.minimum(K, delay(mode, M, m_) + 1)
+
+
+def counted_versions(schedule: Schedule, m: int) -> tuple[Ints, Ints]:
+    """Updates of stage ``m`` before each forward and before each backward, counted in the table."""
+    kind = schedule.row(m).kind
+    updates = np.cumsum(kind == Kind.U)
+    return updates[kind == Kind.F], updates[kind == Kind.B]

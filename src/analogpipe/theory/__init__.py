@@ -1,0 +1,1 @@
+"""Theory: bounds, and experiments on problems with known constants."""

@@ -1,0 +1,221 @@
+"""Configuration of an analog tile: device, update and read-out. Torch-free."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from analogpipe.device.parameters import Device, Ideal, OneSided, SoftBounds
+from analogpipe.device.presets import PRESETS
+from analogpipe.files import excerpt
+
+
+class TileConfigError(ValueError):
+    """A tile configuration that cannot be used."""
+
+
+class UpdateConfig(BaseModel):
+    """How a wanted change becomes pulses (AIHWKit: UpdateParameters; same names and defaults)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["mean", "pulsed", "pulse_train"] = "pulsed"
+    desired_bl: Annotated[int, Field(ge=1)] = 31
+    """Longest pulse train of one sample."""
+    update_management: bool = True
+    """Balance the pulse probabilities of rows and columns by the maxima of |x| and |e|."""
+    update_bl_management: bool = True
+    """Shorten the pulse train of a sample to what it needs."""
+
+
+class Levels(NamedTuple):
+    """The numbers of a read: inputs count levels of the DAC, outputs those of the ADC. Without a
+    converter (step 0) they are in normalised units."""
+
+    inp_step: float
+    out_step: float
+    inp_bound: float
+    """0 where the scale keeps inputs within it."""
+    out_bound: float
+    inp_noise: float
+    out_noise: float
+    to_output: float
+    """Output levels to the product of an input level and a weight."""
+
+
+class ReadoutConfig(BaseModel):
+    """Converters and noise of one matrix-vector product (AIHWKit: IOParameters; same names and
+    defaults).
+
+    Resolutions are fractions of the full range (-bound to bound); 0 turns a quantisation, a bound
+    or a noise off.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    perfect: bool = False
+    inp_bound: Annotated[float, Field(ge=0)] = 1.0
+    inp_res: Annotated[float, Field(ge=0)] = 1 / 126
+    inp_noise: Annotated[float, Field(ge=0)] = 0.0
+    out_bound: Annotated[float, Field(ge=0)] = 12.0
+    out_res: Annotated[float, Field(ge=0)] = 1 / 510
+    out_noise: Annotated[float, Field(ge=0)] = 0.06
+    noise_management: Literal["none", "abs_max"] = "abs_max"
+    bound_management: Literal["none", "iterative"] = "iterative"
+    max_bm_factor: Annotated[int, Field(ge=1)] = 1000
+    max_bm_res: Annotated[float, Field(ge=0)] = 0.25
+    """The input is halved again while it has been divided by no more than ``max_bm_factor`` and by
+    no more than ``max_bm_res`` over the input step."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with changes; its levels are its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("levels", None)
+        return copied
+
+    @cached_property
+    def levels(self) -> Levels:
+        """The same in levels of the converters."""
+        inp_step = 2 * self.inp_bound * self.inp_res
+        out_step = 2 * self.out_bound * self.out_res
+        inp, out = inp_step or 1.0, out_step or 1.0
+        clips = self.noise_management == "none" or self.inp_bound < 1
+        return Levels(
+            inp_step=inp_step,
+            out_step=out_step,
+            inp_bound=self.inp_bound / inp if clips else 0.0,
+            out_bound=self.out_bound / out,
+            inp_noise=self.inp_noise / inp,
+            out_noise=self.out_noise / out,
+            to_output=inp / out,
+        )
+
+
+class TransferConfig(BaseModel):
+    """Tiki-Taka: gradients go to a fast array and from there to the weight.
+
+    ``ttv1`` passes on what is read (AIHWKit: TransferCompound with ``gamma = 0``), ``ttv2`` over a
+    digital buffer, in whole pulses (AIHWKit: BufferedTransferCompound).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["ttv1", "ttv2"] = "ttv2"
+    device: Device | None = None
+    """Device of the fast array; that of the tile if not given."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches between transfers (``transfer_every``, ``units_in_mbatch``)."""
+    columns: Annotated[int, Field(ge=1)] = 1
+    """Columns of a transfer (``n_reads_per_transfer``)."""
+    fast_lr: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate of the fast array; 0 for that of the training."""
+    transfer_lr: Annotated[float, Field(gt=0)] = 1.0
+    """Rate of transfer, times the learning rate of the training (``scale_transfer_lr``)."""
+    threshold: Annotated[float, Field(gt=0)] = 1.0
+    """``ttv2``: buffered pulses that send a pulse (``thres_scale``)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """``ttv2``: part of a sent pulse that stays in the buffer."""
+    forward: ReadoutConfig = ReadoutConfig(noise_management="none", bound_management="none")
+    """Read-out of the fast array."""
+
+
+class RefreshConfig(BaseModel):
+    """When and how a pair of one-sided elements is refreshed (AIHWKit: OneSidedUnitCell)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches between refreshes (``refresh_every``, ``units_in_mbatch``)."""
+    upper: Annotated[float, Field(ge=0)] = 0.75
+    """A pair is refreshed where one element is read above ``upper`` times ``w_max`` ..."""
+    lower: Annotated[float, Field(ge=0)] = 0.25
+    """... and the other above ``lower`` times ``w_max`` (``refresh_upper_thres``, ``_lower_``)."""
+    forward: ReadoutConfig = ReadoutConfig()
+    """Read-out of the elements (``refresh_forward``)."""
+    desired_bl: Annotated[int, Field(ge=1)] = 31
+    """Longest pulse train that writes a difference back (``refresh_update``)."""
+
+
+PRESET_READOUT = ReadoutConfig(out_bound=20.0, out_noise=0.1)
+"""Read-out of AIHWKit's preset configurations (PresetIOParameters)."""
+
+
+def _backward() -> ReadoutConfig:
+    return ReadoutConfig(bound_management="none")
+
+
+class TileConfig(BaseModel):
+    """Everything that makes an array: device, update, read-out forward and backward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Device = SoftBounds()
+    update: UpdateConfig = UpdateConfig()
+    forward: ReadoutConfig = ReadoutConfig()
+    backward: ReadoutConfig = Field(default_factory=_backward)
+    transfer: TransferConfig | None = None
+    """Tiki-Taka instead of updates of the weight itself."""
+    refresh: RefreshConfig | None = None
+    """Refresh of one-sided pairs; without it they saturate."""
+
+    @model_validator(mode="after")
+    def _transfers_pulses(self) -> "TileConfig":
+        if self.transfer is not None and isinstance(self.transfer.device or self.device, Ideal):
+            raise ValueError("a transfer needs pulsed devices, found ideal")
+        devices = self.device, self.transfer and self.transfer.device
+        if self.transfer is not None and any(isinstance(one, OneSided) for one in devices):
+            raise ValueError("a transfer between one_sided devices is not offered")
+        return self
+
+    @model_validator(mode="after")
+    def _refreshes_pairs(self) -> "TileConfig":
+        if self.refresh is not None and not isinstance(self.device, OneSided):
+            raise ValueError(f"a refresh needs a one_sided device, found {self.device.kind}")
+        return self
+
+    @classmethod
+    def parse(cls, data: object) -> "TileConfig":
+        """Validate ``data`` (a mapping as read from YAML).
+
+        With an entry ``preset``, the tile is the one of that name in :mod:`analogpipe.device.presets`,
+        with the other entries in place of its own.
+
+        Raises:
+            TileConfigError: one line that names the first wrong entry.
+        """
+        if isinstance(data, dict) and "preset" in data:
+            data = dict(data)
+            name = data.pop("preset")
+            if not isinstance(name, str) or name not in PRESETS:
+                allowed = ", ".join(PRESETS)
+                raise TileConfigError(f"preset: no preset {excerpt(name)}; allowed: {allowed}")
+            preset = PRESETS[name]
+            backward = PRESET_READOUT.model_copy(update={"bound_management": "none"})
+            own: dict[str, object] = {
+                "device": preset,
+                "forward": PRESET_READOUT,
+                "backward": backward,
+            }
+            if isinstance(preset, OneSided):
+                own["refresh"] = RefreshConfig(forward=PRESET_READOUT)
+            data = own | data
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "tile"
+            raise TileConfigError(
+                f"{where}: {first['msg']}, found {excerpt(first['input'])}"
+            ) from None
+
+    def dump(self) -> str:
+        """Return the tile as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def digital() -> TileConfig:
+    """Return the tile without any analog effect: ideal device, perfect read-out."""
+    perfect = ReadoutConfig(perfect=True)
+    return TileConfig(device=Ideal(), forward=perfect, backward=perfect)

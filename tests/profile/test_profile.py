@@ -1,0 +1,117 @@
+"""A bad configuration gives one line that names file, key, what was found and what is allowed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analogpipe.checked import ConfigError
+from analogpipe.files import FileError
+from analogpipe.profile.profile import load_profile
+
+ROOT = Path(__file__).parents[2]
+
+
+BAD = [
+    ("modle", {}, ["modle", "unknown key", "model"]),
+    ("training.epoch", 3, ["training.epoch", "unknown key", "epochs", "micro_batch"]),
+    ("modes.sync.minibatch", 3, ["modes.sync.minibatch", "unknown key", "mini_batch"]),
+    ("learning_rates.digital.async", -0.1, ["learning_rates.digital.async", "-0.1", "greater than 0"]),
+    ("learning_rates.digital.async", "fast", ["learning_rates.digital.async", "'fast'", "number"]),
+    ("learning_rates.digital.async", ..., ["learning_rates.digital", "no entry", "async"]),
+    ("stages", [1, 9], ["stages", "9", "at most 3"]),
+    ("stages", [], ["stages", "at least 1"]),
+    ("stages", [0], ["stages.0", "0", "greater than or equal to 1"]),
+    ("splits", {3: [1, 2]}, ["splits.3", "[1, 2]", "must have 3"]),
+    ("splits", {2: [1, 1]}, ["splits.2", "[1, 1]", "3 blocks"]),
+    ("seeds", [1, 1], ["seeds", "twice"]),
+    ("sweep.stages", 4, ["sweep.stages", "4", "at most 3"]),
+    ("devices", ["digital", "tin-can"], ["devices", "tin-can"]),
+    ("training.epochs", 2.5, ["training.epochs", "2.5", "integer"]),
+    ("training.epochs", ..., ["training.epochs", "missing"]),
+    ("training.decay", "linear", ["training.decay", "'linear'", "constant"]),
+    ("modes.async.schedule", "hogwild", ["modes.async.schedule", "'hogwild'", "'async'"]),
+    ("modes.async.mini_batch", 4, ["modes.async", "mini_batch", "async"]),
+    ("modes.sequential", ..., ["modes", "sequential", "required"]),
+    ("profile", "../up", ["profile", "'../up'"]),
+    ("dataset.kind", "mnist", ["dataset", "path is required"]),
+    ("dataset", {"kind": "image_folder", "name": "mine", "validation": 5, "path": "nowhere"},
+     ["dataset.path", "nowhere", "existing folder"]),
+    ("model.kind", "vit", ["model", "vit", "'mlp', 'cnn', 'resnet'"]),
+    ("target_accuracy", 1.5, ["target_accuracy", "1.5", "less than 1"]),
+    ("target_accuracy", {"digital": 2.0}, ["target_accuracy.digital:", "2.0", "less than 1"]),
+    ("model.depth", 1, ["model.depth:", "found 1", "greater than or equal to 2"]),
+    ("target_accuracy", {"digital": 0.5}, ["target_accuracy", "no entry", "linear-tau0.6"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "words"), BAD, ids=[f"{b[0]}={b[1]}" for b in BAD])
+def test_bad_profile(edited, path, value, words):
+    with pytest.raises(ConfigError) as caught:
+        load_profile(edited(path, value))
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in ["edited.yaml", *words]:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: 1\na: 2\n", ["line 2", "twice"]),
+        (b"a: [1\n", ["line 2", "not valid YAML"]),
+        (b"\xff\xfe", ["UTF-8"]),
+        (b"- 1\n", ["list", "mapping"]),
+        (b"", ["NoneType", "mapping"]),
+        (None, ["cannot be read"]),
+    ],
+)
+def test_bad_file(tmp_path, content, words):
+    path = tmp_path / "profile.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(FileError) as caught:
+        load_profile(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in ["profile.yaml", *words]:
+        assert word in message
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_profiles_load(profile):
+    if profile.name != "devices.yaml":
+        assert load_profile(profile).profile == profile.stem
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("training.epoch", 3),
+        ("learning_rates.digital.async", -0.1),
+        ("stages", [1, 9]),
+        ("dataset", {"kind": "image_folder", "name": "mine", "validation": 5, "path": "nowhere"}),
+    ],
+)
+def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "analogpipe.experiment.train", "--device", "digital", "--mode", "async",
+               "--stages", "1", "--seed", "0", "--out", str(out),
+               "--profile", str(edited(path, value))]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert path.split(".")[0] in result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"device": "tin-can"}, "device"), ({"mode": "hogwild"}, "mode"), ({"stages": 4}, "stages")],
+)
+def test_run_outside_the_profile(tiny_profile, changes, word):
+    address = {"device": "digital", "mode": "async", "stages": 1, "seed": 0}
+    with pytest.raises(ConfigError, match=word):
+        load_profile(tiny_profile).run(**(address | changes))

@@ -1,0 +1,125 @@
+"""Tables: targets, intervals, the schedule table against the closed forms, reading of runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analogpipe.experiment.record import execute
+from analogpipe.figures import paper as figures
+from analogpipe.files import FileError
+from analogpipe.profile.profile import load_profile
+from analogpipe.results.tables import (
+    accuracy_table,
+    collect,
+    interval,
+    run_folder,
+    schedule_table,
+    to_target,
+    write_table,
+)
+
+
+def runs_of(accuracy: list[float], **columns) -> pd.DataFrame:
+    """Return the runs table of one run with a given accuracy per epoch, 100 samples and 20 cycles each."""
+    epochs = np.arange(1, len(accuracy) + 1)
+    frame = pd.DataFrame({"epoch": epochs, "samples": 100 * epochs, "cycles": 20 * epochs})
+    head = {"device": "digital", "mode": "async", "stages": 2, "seed": 0} | columns
+    return frame.assign(test_accuracy=accuracy, **head)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "samples"),
+    [
+        ([0.1, 0.5, 0.9], 250),  # 0.7 lies half way between epochs 2 and 3
+        ([0.1, 0.7, 0.9], 200),  # reached exactly
+        ([0.8, 0.1, 0.9], 100),  # reached by the first epoch: nothing to interpolate with
+        ([0.1, 0.8, 0.6], 100 + 100 * 6 / 7),  # the first crossing counts
+        ([0.1, 0.2, 0.3], np.nan),
+    ],
+)
+def test_to_target(accuracy, samples):
+    row = to_target(runs_of(accuracy), 0.7).iloc[0]
+    assert row["samples"] == pytest.approx(samples, nan_ok=True)
+    assert row["cycles"] == pytest.approx(samples / 5, nan_ok=True)
+    assert row["resolved"] == (samples > 100)
+
+
+def test_devices_may_have_targets_of_their_own():
+    runs = pd.concat([runs_of([0.1, 0.5, 0.9]), runs_of([0.1, 0.5, 0.9], device="analog")])
+    table = to_target(runs, {"digital": 0.7, "analog": 0.3})
+    assert table["target"].tolist() == [0.7, 0.3]
+    assert table["samples"].tolist() == pytest.approx([250, 150])
+
+
+def test_interval_is_students():
+    # Mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.3027.
+    mean, low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert (mean, high - mean) == pytest.approx((2, 4.3027 / np.sqrt(3)), rel=1e-4)
+    assert mean - low == pytest.approx(high - mean)
+    assert interval(np.array([1.0])) == (1.0, -np.inf, np.inf)
+
+
+def test_accuracy_table_takes_the_last_epoch():
+    runs = pd.concat([runs_of([0.1, 0.5], seed=0), runs_of([0.1, 0.7], seed=1)])
+    row = accuracy_table(runs).iloc[0]
+    assert (row["seeds"], row["mean"], row["std"]) == pytest.approx((2, 0.6, np.sqrt(0.02)))
+
+
+def test_executed_schedules_equal_the_closed_forms(tiny_profile):
+    profile = load_profile(tiny_profile)
+    executed, weights = execute(profile)
+    table = schedule_table(executed, profile)
+    assert len(table) == len(profile.modes) * len(profile.stages)
+    for column in ("cycles", "density", "gap", "in_flight"):
+        np.testing.assert_allclose(table[f"{column}_executed"], table[column], err_msg=column)
+    assert table.set_index(["mode", "stages"]).loc[("async", 3), "gap"] == 2
+    assert weights["in_place"].all()
+    copies = weights.groupby("mode")["weights_digest"].nunique()
+    assert copies.to_dict() == {"sequential": 1, "sync": 1, "async": 2}
+
+
+def test_a_changed_record_is_noticed(tiny_profile):
+    """The executed columns are counted from the record, not copied from the closed forms."""
+    profile = load_profile(tiny_profile)
+    executed, _ = execute(profile)
+    chosen = (executed["mode"] == "async") & (executed["stages"] == 3) & (executed["stage"] == 1)
+    executed.loc[chosen & (executed["action"] == "F"), "version"] -= 1
+    executed.loc[chosen & (executed["micro_batch"] == 39), "clock"] += 5
+    row = schedule_table(executed, profile).set_index(["mode", "stages"]).loc[("async", 3)]
+    assert row["gap_executed"] == row["gap"] + 1
+    assert row["cycles_executed"] == row["cycles"] + 5
+
+
+def test_missing_run_is_named(tiny_profile, tmp_path):
+    with pytest.raises(FileError, match="digital/sequential/M1/seed0: not a finished run"):
+        collect(tmp_path, load_profile(tiny_profile))
+
+
+def test_address_of_a_run(tiny_profile, tmp_path):
+    folder = run_folder(tmp_path, load_profile(tiny_profile), "digital", "async", 3, 1)
+    assert folder == tmp_path / "runs/digits/resmlp3/digital/async/M3/seed1"
+
+
+def test_write_table(tmp_path):
+    frame = pd.DataFrame({"mode": ["a < b"], "some_number": [1 / 3]})
+    write_table(frame, tmp_path / "t")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), frame)
+    assert "0.3333" in (tmp_path / "t.md").read_text()
+    assert r"\toprule" in (tmp_path / "t.tex").read_text()
+    assert "<td>a &lt; b</td>\n      <td>0.3333</td>" in (tmp_path / "t.html").read_text()
+
+
+def test_speedup_is_drawn_where_a_device_never_reaches_the_target(tmp_path):
+    head = {"mode": "sequential", "seed": 0, "target": 0.9}
+    targets = pd.DataFrame(
+        [
+            {**head, "device": device, "stages": stages, "samples": cycles, "cycles": cycles}
+            for device, cycles in (("digital", 100.0), ("analog", np.nan))
+            for stages in (2, 8)
+        ]
+    )
+    table1 = pd.DataFrame({"mode": "sequential", "stages": [2, 8], "cycles": [10, 40]})
+    figure = figures.speedup({"targets": targets, "table1": table1})
+    figure.savefig(tmp_path / "fig5.png")
+    texts = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert [("not reached" in text) for text in texts] == [False, True]

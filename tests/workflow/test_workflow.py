@@ -1,0 +1,204 @@
+"""The workflow, run for real on a profile that takes seconds, and its plans for others."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analogpipe.claims.claims import COLUMNS, RULES
+from run_snakemake import PROFILE, snakemake
+
+RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"
+
+
+def planned(where: Path, *targets: str, profile: Path | str) -> Counter[str]:
+    """Return the jobs of a dry run, by rule."""
+    result = snakemake(where, "--dry-run", "--quiet", "rules", profile=profile, targets=targets)
+    assert result.returncode == 0, result.stderr
+    return Counter(
+        {
+            rule: int(n)
+            for rule, n in re.findall(r"^(\w+) +(\d+)$", result.stderr + result.stdout, re.M)
+            if rule != "total"
+        }
+    )
+
+
+@pytest.fixture
+def edited_in_place(finished, edited):
+    """Return a function that edits the finished workflow's profile; undone after the test."""
+    before = (finished / PROFILE).read_text()
+
+    def edit(path: str, value: object) -> None:
+        (finished / PROFILE).write_text(edited(path, value).read_text())
+
+    yield edit
+    (finished / PROFILE).write_text(before)
+
+
+def test_plan_is_the_grid(tmp_path):
+    # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
+    assert planned(tmp_path, profile="quick") == {
+        "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
+        "aggregate": 1, "claims": 1, "figure": 5, "device_figure": 1, "all": 1,
+        "theory_run": 4, "theory_tables": 1, "theory_figure": 5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "jobs"),
+    [
+        ("calibration", {"calibrate": 1, "calibration": 1}),
+        ("training", {"data": 1, "calibrate": 1, "train": 60, "training": 1}),
+        (
+            "theory",
+            {"data": 1, "theory_run": 4, "theory_tables": 1, "theory_figure": 5, "theory": 1},
+        ),
+        ("results/quick/theory/floor.csv", {"data": 1, "theory_run": 1}),
+        ("sweep", {"data": 1, "calibrate": 1, "sweep_run": 84, "sweep": 1}),
+        (
+            "results/quick/runs/digits/resmlp8/digital/sequential/M4/seed7/metrics.csv",
+            {"data": 1, "train": 1},
+        ),
+        (
+            "results/quick/runs/digits/resmlp8/linear-tau0.6/async/M2/seed1/run.json",
+            {"data": 1, "calibrate": 1, "train": 1},
+        ),
+    ],
+)
+def test_targets_resolve(tmp_path, target, jobs):
+    assert planned(tmp_path, target, profile="quick") == jobs
+
+
+@pytest.mark.parametrize(
+    ("profile", "devices", "modes", "stages"),
+    [("mnist", 5, 4, 4), ("mnist-cpu", 2, 3, 2), ("cifar10", 3, 3, 4), ("cifar10-cpu", 2, 3, 2)],
+)
+def test_larger_profiles_are_planned(tmp_path, profile, devices, modes, stages):
+    plan = planned(tmp_path, "training", profile=profile)
+    assert plan["train"] == devices * 3 * (modes - 1 + stages)
+    assert (plan["data"], plan["calibrate"]) == (1, devices - 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "word"),
+    [
+        ("modle", 1, "modle"),
+        ("learning_rates.digital.async", -1.0, "greater than 0"),
+        ("stages", [4], "at most 3"),
+        (
+            "dataset",
+            {"kind": "image_folder", "name": "m", "validation": 5, "path": "nowhere"},
+            "nowhere",
+        ),
+    ],
+)
+def test_bad_profile_stops_before_anything(edited, tmp_path, path, value, word):
+    bad = edited(path, value)
+    where = tmp_path / "work"
+    where.mkdir()
+    result = snakemake(where, profile=bad)
+    assert result.returncode != 0
+    (line,) = [line for line in result.stderr.splitlines() if word in line]
+    assert "edited.yaml" in line
+    assert [p.name for p in where.iterdir() if p.name != ".snakemake"] == []
+
+
+def test_every_output_is_there(finished):
+    drawn = [path for path in (finished / "paper_figures/tiny").rglob("*") if path.is_file()]
+    figures = {path.name for path in drawn}
+    names = (
+        "fig1_schedules", "fig2_device", "fig3_convergence", "fig4_accuracy", "fig5_speedup",
+        "fig6_slopes", "fig7_floor", "fig8_price", "fig9_targets", "fig10_ablation",
+        "linear-tau0.6",
+    )  # fmt: skip
+    assert figures == {name + kind for name in names for kind in (".pdf", ".png")}
+    for path in drawn:
+        assert path.read_bytes()[:4] == {".pdf": b"%PDF", ".png": b"\x89PNG"}[path.suffix]
+    tables = {path.name for path in (finished / "results/tiny/tables").iterdir()}
+    for name in ("table1", "table2", "table3", "claims"):
+        assert {f"{name}.csv", f"{name}.md", f"{name}.tex"} <= tables
+
+
+def test_claims_table_has_every_claim(finished):
+    claims = pd.read_csv(finished / "results/tiny/tables/claims.csv")
+    assert tuple(claims.columns) == COLUMNS
+    assert set(claims["claim"]) == set(RULES)
+    assert set(claims["verdict"]) <= {"reproduced", "not reproduced", "inconclusive"}
+    # the networks reach the target in their first epoch: that says nothing
+    early = claims["measure"].str.match(r"(samples|cycles) to target")
+    assert set(claims.loc[early, "verdict"]) == {"inconclusive"}
+    assert claims.loc[~early, ["measured", "low", "high"]].notna().all(axis=None)
+
+
+def test_calibrated_device_is_what_trains(finished):
+    tile = (finished / "results/tiny/calibration/linear-tau0.6/device.yaml").read_text()
+    fitted = re.search(r"dw_min: (\S+)", tile)[1]
+    record = finished / "results/tiny/runs/digits/resmlp3/linear-tau0.6/async/M3/seed0/run.json"
+    assert f'"dw_min": {fitted},' in record.read_text()
+
+
+def test_second_run_has_nothing_to_do(finished):
+    result = snakemake(finished, profile=PROFILE)
+    assert result.returncode == 0
+    assert "Nothing to be done" in result.stderr + result.stdout
+
+
+def test_one_run_alone_reruns(finished):
+    before = (finished / RUN / "metrics.csv").read_bytes()
+    target = f"{RUN}/metrics.csv"
+    result = snakemake(finished, "--force", profile=PROFILE, targets=(target,))
+    assert result.returncode == 0, result.stderr
+    assert "1 of 1 steps" in result.stderr + result.stdout
+    assert re.search(r"^run 16 of 16 done, 0 left: 1 in ", result.stderr + result.stdout, re.M)
+    assert (finished / RUN / "metrics.csv").read_bytes() == before
+
+
+def test_one_more_seed_trains_only_its_own_runs(finished, edited_in_place):
+    edited_in_place("seeds", [0, 1, 2])
+    jobs = planned(finished, profile=PROFILE)
+    assert jobs["train"] == 2 * (1 + 1 + 2)
+    assert "calibrate" not in jobs
+    assert "theory_run" not in jobs
+    assert (jobs["aggregate"], jobs["claims"]) == (1, 1)
+
+
+def test_another_learning_rate_trains_only_what_it_touches(finished, edited_in_place):
+    edited_in_place("learning_rates.digital.sync", 0.3)
+    assert planned(finished, profile=PROFILE)["train"] == 2
+
+
+def test_another_size_of_the_theory_runs_only_the_theory(finished, edited_in_place):
+    edited_in_place("theory.rows", 9)
+    jobs = planned(finished, profile=PROFILE)
+    assert "train" not in jobs
+    assert (jobs["theory_run"], jobs["theory_tables"], jobs["claims"]) == (3, 1, 1)
+
+
+def test_a_profile_without_theory_has_none_of_its_jobs(edited, tmp_path):
+    jobs = planned(tmp_path, profile=edited("theory", ...))
+    assert not [rule for rule in jobs if rule.startswith("theory")]
+    assert (jobs["figure"], jobs["claims"]) == (5, 1)
+
+
+def test_another_target_trains_nothing(finished, edited_in_place):
+    edited_in_place("target_accuracy", 0.4)
+    jobs = planned(finished, profile=PROFILE)
+    assert "train" not in jobs
+    assert jobs["aggregate"] == 1
+
+
+def test_figures_are_drawn_from_tables_alone(finished):
+    result = snakemake(finished, "--dry-run", "--forceall", profile=PROFILE)
+    inputs = re.findall(r"rule (?:\w+_)?figure:\n +input: (.*)", result.stdout + result.stderr)
+    assert len(inputs) == 11
+    for line in inputs:
+        for path in line.split(", "):
+            assert re.search(
+                r"/analogpipe/(\w+/)*\w+\.py$|/(tables|calibration/[\w.-]+)/\w+\.csv$"
+                r"|/schedules/schedules\.csv$",
+                path,
+            ), path
+            assert not path.endswith(("training.py", "engine.py", "tile.py"))
