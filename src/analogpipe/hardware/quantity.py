@@ -53,7 +53,10 @@ class Quantity:
 
     def _number(self, found: object) -> float:
         if isinstance(found, int | float) and not isinstance(found, bool):
-            return float(found) if abs(found) < 1e300 else inf
+            try:
+                return float(found)
+            except OverflowError:
+                return inf
         written = _WRITTEN.fullmatch(found) if isinstance(found, str) else None
         if written is None:
             raise ValueError(f"found {excerpt(found)}, allowed: a number in {self._units()}")
