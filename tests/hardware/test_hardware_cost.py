@@ -150,6 +150,16 @@ def test_reads_and_copies_of_hermes() -> None:
     assert cost.joules(array, hermes) == pytest.approx(13.4e-9, rel=0.15)
 
 
+def test_the_energy_of_a_copy_counted_by_hand() -> None:
+    """100 x 40 weights on one array: 100 rows read, then programmed and verified 3 times each."""
+    chip = changed(IBM, verify_iterations=3, verify_time=200e-9, pulse_power=2e-6, read_power=3e-6)
+    converted = (100 + 300) * 40 * 23e-12
+    driven = 140 * (100 * 40e-9 * 3e-6 + 300 * 200e-9 * 3e-6 + 300 * 5e-9 * 2e-6)
+    copied = cost.copy(linear(100, 40), chip)
+    assert copied.joules == pytest.approx(converted + driven, rel=1e-12)
+    assert copied.seconds == pytest.approx(100 * 40e-9 + 300 * 205e-9, rel=1e-12)
+
+
 def test_a_convolution_reads_once_for_each_position() -> None:
     layer = convolution(channels=16, outputs=32, kernel=3, height=32, width=32, stride=2)
     assert (layer.inputs, layer.outputs, layer.positions) == (144, 32, 256)
