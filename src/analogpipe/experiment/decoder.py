@@ -42,7 +42,9 @@ class Embedding(nn.Module):
     def __init__(self, vocabulary: int, context: int, width: int, seed: int) -> None:
         super().__init__()
         stream = generator(seed, "embedding", "weight")
-        self.characters = nn.Parameter(torch.empty(vocabulary, width).normal_(0, 0.02, generator=stream))
+        self.characters = nn.Parameter(
+            torch.empty(vocabulary, width).normal_(0, 0.02, generator=stream)
+        )
         self.places = nn.Parameter(torch.empty(context, width).normal_(0, 0.02, generator=stream))
 
     def forward(self, x: Tensor) -> Tensor:

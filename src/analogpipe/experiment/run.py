@@ -36,7 +36,7 @@ def make_pipeline(
     except ValueError as error:
         raise ConfigError(f"model {run.model.name} on {run.dataset.name}: {error}") from None
     if run.split is None:
-        example = images.normalised(images.train_images[:1])
+        example = images.prepared(images.train_inputs[:1])
         parts = partition(reads(blocks, example), run.stages)
     else:
         parts = from_sizes(run.split, len(blocks), run.stages)
@@ -46,19 +46,19 @@ def make_pipeline(
     stages = [stage.to(device) for stage in stages]
     images = images.to(device)
     size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
+    per_epoch = len(images.train_targets) // size
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        return data.order(len(images.train_labels), epoch, run.seed).to(device)
+        return data.order(len(images.train_targets), epoch, run.seed).to(device)
 
     def batch(b: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(b, per_epoch)
         chosen = order(epoch)[place * size : (place + 1) * size]
-        pixels = images.train_images[chosen]
+        pixels = images.train_inputs[chosen]
         if run.training.augmentation == "crop-flip":
             pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
-        return images.normalised(pixels), images.train_labels[chosen]
+        return images.prepared(pixels), images.train_targets[chosen]
 
     def learning_rate(b: int) -> float:
         if run.training.decay == "cosine":

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from analogpipe.checked import ConfigError
+from analogpipe.settings import ConfigError
 
-SHAKESPEARE = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+)
 CHECKSUM = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 """SHA-256 of the Tiny Shakespeare text: 1,115,394 bytes, 65 characters."""
 TEST_SHARE = 0.1
@@ -32,9 +34,13 @@ def read(path: Path, context: int, *, download: bool = False) -> tuple[Windows, 
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise ConfigError(f"dataset.path: {path}: cannot be read: {reason}") from None
-    codes, numbered = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)
+    codes, numbered = np.unique(
+        np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True
+    )
     if len(codes) > 256:
-        raise ConfigError(f"dataset.path: {path}: found {len(codes)} characters, allowed: at most 256")
+        raise ConfigError(
+            f"dataset.path: {path}: found {len(codes)} characters, allowed: at most 256"
+        )
     split = len(numbered) - round(TEST_SHARE * len(numbered))
     if len(numbered) - split <= context:
         raise ConfigError(

@@ -43,7 +43,7 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
     leader = distributed.is_leader()
     images = data.load(run.dataset, validation=run.validation, file=file)
     epochs, size = run.training.epochs, run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
+    per_epoch = len(images.train_targets) // size
     total = per_epoch * epochs
     pipeline = make_pipeline(run, images, total)
     store = checkpoint.Store(out / "checkpoints", provenance.key(run, images.digest()))
@@ -119,14 +119,15 @@ def _write(
 def evaluate(pipeline: Pipeline, images: data.Data) -> dict[str, float]:
     """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
     loss = correct = 0.0
-    device, labels = pipeline.losses.device, images.test_labels
+    device, labels = pipeline.losses.device, images.test_targets
     for start in range(0, len(labels), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        x = images.normalised(images.test_images[part])
+        x = images.prepared(images.test_inputs[part])
         scores, target = pipeline.predict(x.to(device)), labels[part].to(device)
         loss += cross_entropy(scores, target, reduction="sum").item()
         correct += (scores.argmax(1) == target).sum().item()
-    return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
+    count = labels.numel()
+    return {"test_loss": loss / count, "test_accuracy": correct / count}
 
 
 def evaluation_seconds(pipeline: Pipeline, images: data.Data) -> float:
@@ -139,19 +140,19 @@ def evaluation_seconds(pipeline: Pipeline, images: data.Data) -> float:
     ]
     streams = [tile.get_extra_state() for tile in tiles]
     since = time.monotonic()
-    count = min(EVALUATION_BATCH, len(images.test_labels))
+    count = min(EVALUATION_BATCH, len(images.test_targets))
     evaluate(
         pipeline,
         replace(
             images,
-            test_images=images.test_images[:count],
-            test_labels=images.test_labels[:count],
+            test_inputs=images.test_inputs[:count],
+            test_targets=images.test_targets[:count],
         ),
     )
     seconds = time.monotonic() - since
     for tile, state in zip(tiles, streams, strict=True):
         tile.set_extra_state(state)
-    return seconds * len(images.test_labels) / count
+    return seconds * len(images.test_targets) / count
 
 
 def main(
