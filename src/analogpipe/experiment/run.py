@@ -1,9 +1,10 @@
 """The pipeline of a run: its network cut into stages, its schedule, its data order."""
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -11,9 +12,11 @@ from analogpipe.experiment import data, machine, models
 from analogpipe.experiment.augmentation import crop_flip
 from analogpipe.pipeline import processes as distributed
 from analogpipe.pipeline.mitigation import warmed_up
+from analogpipe.pipeline.optimizer import Make
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.reads import reads
 from analogpipe.profile.profile import Run
+from analogpipe.profile.sections import AdamW, Optimizer, Sgd
 from analogpipe.schedule.partition import from_sizes, partition
 from analogpipe.schedule.staleness import delay
 from analogpipe.schedule.table import build
@@ -75,5 +78,19 @@ def make_pipeline(
         batch=batch,
         lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
         prediction=mode.prediction,
+        optimizer=optimizer(run.training.optimizer),
         trace=trace,
     )
+
+
+def optimizer(config: Optimizer) -> Make | None:
+    """Return what makes a stage's optimizer as a profile describes it; None for plain SGD, which a
+    stage steps itself."""
+    if isinstance(config, AdamW):
+        betas = config.beta1, config.beta2
+        decay = config.weight_decay
+        return partial(torch.optim.AdamW, betas=betas, eps=config.eps, weight_decay=decay)
+    if config == Sgd(kind="sgd"):
+        return None
+    options = config.model_dump(exclude={"kind"})
+    return partial(torch.optim.SGD, lr=0.0, **options)

@@ -101,6 +101,11 @@ class Profile(Strict):
                 f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
                 "allowed: decoder for text, the others for images"
             )
+        if self.analog_devices and self.training.optimizer.weight_decay:
+            raise ValueError(
+                f"training.optimizer.weight_decay: found {self.training.optimizer.weight_decay}, allowed "
+                f"with analog devices: 0, as pulses cannot shrink the weights of {self.analog_devices[0]}"
+            )
         if self.dataset.kind == "text" and self.training.augmentation != "none":
             raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}

@@ -205,11 +205,45 @@ def _interval(text: object) -> object:
     return text
 
 
+class Sgd(Strict):
+    """Stochastic gradient descent (torch.optim.SGD)."""
+
+    kind: Literal["sgd"]
+    momentum: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the sum of past gradients"
+    )
+    nesterov: bool = Field(default=False, description="look ahead along the momentum")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="times the weight, added to its gradient"
+    )
+
+
+class AdamW(Strict):
+    """Adam with decoupled weight decay (torch.optim.AdamW; Loshchilov and Hutter, arXiv 1711.05101)."""
+
+    kind: Literal["adamw"]
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the mean of their squares"
+    )
+    eps: float = Field(default=1e-8, gt=0, description="added to the root of that mean")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="part of the weight taken off at each step, times the rate"
+    )
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
 class Training(Strict):
     """How long and in what portions a network is trained."""
 
     micro_batch: int = Field(ge=1, description="samples that a stage handles in one clock")
     epochs: int = Field(ge=1, description="passes over the training samples")
+    optimizer: Optimizer = Field(
+        default=Sgd(kind="sgd"),
+        description="of the digital parameters, one for each stage: biases, norms, digital layers",
+    )
     decay: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate over the run"
     )
