@@ -11,9 +11,9 @@ from torch.nn.functional import cross_entropy
 from analogpipe.experiment import data, machine, models
 from analogpipe.experiment.augmentation import crop_flip
 from analogpipe.pipeline import processes as distributed
-from analogpipe.pipeline.mitigation import warmed_up
+from analogpipe.pipeline.mitigation import LearningRate, warmed_up
 from analogpipe.pipeline.optimizer import Make
-from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.pipeline.pipeline import Batch, Pipeline
 from analogpipe.pipeline.reads import reads
 from analogpipe.profile.profile import Run
 from analogpipe.profile.sections import AdamW, Optimizer, Sgd
@@ -25,62 +25,79 @@ from analogpipe.settings import ConfigError
 
 
 def make_pipeline(
-    run: Run, images: data.Data, micro_batches: int, *, trace: bool = False
+    run: Run, samples: data.Data, micro_batches: int, *, trace: bool = False
 ) -> Pipeline:
     """Return the pipeline of a run: its network cut into stages, its schedule, its data order.
 
-    Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
+    Micro-batch b holds the next ``micro_batch`` samples of the epoch's order; those that do not
     fill a micro-batch are left out of that epoch. In one of several processes, started by
-    analogpipe.pipeline.processes, the pipeline runs the stage of that process.
+    analogpipe.jobs.processes, the pipeline runs the stage of that process.
     """
     device = machine.prepare(run.compute)
+    stages = [stage.to(device) for stage in _stages(run, samples)]
+    samples = samples.to(device)
+    mode = run.mode
+    per_epoch = len(samples.train_targets) // run.training.micro_batch
+    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
+    warm_up = mode.warm_up_epochs * per_epoch
+    rate = _learning_rate(run, micro_batches)
+    return distributed.make_pipeline(
+        stages,
+        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
+        loss=cross_entropy,
+        batch=_batches(run, samples),
+        lr=warmed_up(rate, delays, warm_up) if warm_up else rate,
+        prediction=mode.prediction,
+        optimizer=optimizer(run.training.optimizer),
+        trace=trace,
+    )
+
+
+def _stages(run: Run, samples: data.Data) -> list[nn.Module]:
+    """The network of a run, cut into its stages. Raises ConfigError where the samples do not fit it."""
     try:
-        blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
+        blocks = models.build(run.model, samples.shape, samples.classes, run.tile, run.seed)
     except ValueError as error:
         raise ConfigError(f"model {run.model.name} on {run.dataset.name}: {error}") from None
     if run.split is None:
-        example = images.prepared(images.train_inputs[:1])
+        example = samples.prepared(samples.train_inputs[:1])
         parts = partition(reads(blocks, example), run.stages)
     else:
         parts = from_sizes(run.split, len(blocks), run.stages)
     stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
     if run.compute.precision == "bf16":
         stages = [machine.Autocast(stage) for stage in stages]
-    stages = [stage.to(device) for stage in stages]
-    images = images.to(device)
-    size = run.training.micro_batch
-    per_epoch = len(images.train_targets) // size
+    return stages
+
+
+def _batches(run: Run, samples: data.Data) -> Batch:
+    """Micro-batch b as a function of b: inputs and targets, on the device of the samples."""
+    size, count = run.training.micro_batch, len(samples.train_targets)
+    per_epoch = count // size
+    device = samples.train_targets.device
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        return data.order(len(images.train_targets), epoch, run.seed).to(device)
+        return data.order(count, epoch, run.seed).to(device)
 
     def batch(b: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(b, per_epoch)
         chosen = order(epoch)[place * size : (place + 1) * size]
-        pixels = images.train_inputs[chosen]
+        inputs = samples.train_inputs[chosen]
         if run.training.augmentation == "crop-flip":
-            pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
-        return images.prepared(pixels), images.train_targets[chosen]
+            inputs = crop_flip(inputs, generator(run.seed, "augmentation", b))
+        return samples.prepared(inputs), samples.train_targets[chosen]
 
-    def learning_rate(b: int) -> float:
-        if run.training.decay == "cosine":
-            return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
-        return run.learning_rate
+    return batch
 
-    mode = run.mode
-    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
-    warm_up = mode.warm_up_epochs * per_epoch
-    return distributed.make_pipeline(
-        stages,
-        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
-        loss=cross_entropy,
-        batch=batch,
-        lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
-        prediction=mode.prediction,
-        optimizer=optimizer(run.training.optimizer),
-        trace=trace,
-    )
+
+def _learning_rate(run: Run, micro_batches: int) -> LearningRate:
+    """The rate of the update after micro-batch b of ``micro_batches``."""
+
+    def cosine(b: int) -> float:
+        return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
+
+    return cosine if run.training.decay == "cosine" else lambda b: run.learning_rate
 
 
 def optimizer(config: Optimizer) -> Make | None:

@@ -18,8 +18,8 @@ from torch import nn
 
 from analogpipe.device.parameters import Pulsed, SoftBounds
 from analogpipe.experiment import data
+from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.experiment.train import evaluate
 from analogpipe.files import write_text
 from analogpipe.jobs.command import DataFile
 from analogpipe.jobs.command import run as run_command
