@@ -99,7 +99,7 @@ def test_broken_files(tmp_path):
         arrays._replace(test_targets=arrays.test_targets[:-1]),
     ):
         datasets.write(wrong, DIGITS, file)
-        with pytest.raises(FileError, match=r"its (arrays|images)"):
+        with pytest.raises(FileError, match=r"its (arrays|inputs)"):
             data.load(DIGITS, file=file)
 
 
