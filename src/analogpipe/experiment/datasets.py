@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from analogpipe.checked import ConfigError
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import FileError, write_bytes
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import Dataset, load_profile
 
 Pixels = NDArray[np.uint8]

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 import typer
 
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
 from analogpipe.experiment import data
 from analogpipe.experiment.train import make_pipeline
 from analogpipe.files import write_text
+from analogpipe.jobs.command import DataFile
+from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import DIGITAL, Profile, load_profile
 from analogpipe.schedule.table import Kind

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from analogpipe.checked import ConfigError
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
 from analogpipe.experiment import checkpoint, compute, data, memory, models, provenance
 from analogpipe.experiment.augmentation import crop_flip
 from analogpipe.experiment.pauses import Pace
 from analogpipe.experiment.progress import MEASURED, Progress
 from analogpipe.files import write_json, write_text
+from analogpipe.jobs.command import DataFile
+from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline import processes as distributed
 from analogpipe.pipeline.mitigation import warmed_up
 from analogpipe.pipeline.pipeline import Pipeline

@@ -1,15 +1,11 @@
 """The learning rates of a profile: a sweep on held-out training images, one procedure for every mode."""
 
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
 
 from analogpipe.checked import ConfigError
-from analogpipe.cli.command import run as run_command
-from analogpipe.files import write_text
-from analogpipe.profile.profile import Profile, load_profile
+from analogpipe.profile.profile import Profile
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
 
@@ -43,17 +39,3 @@ def best(sweep: pd.DataFrame) -> pd.DataFrame:
         ["validation_accuracy", "rate"], ascending=[False, True]
     )
     return ranked.groupby(["device", "mode"], sort=False).head(1).reset_index(drop=True)
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    root: Annotated[Path, typer.Option(help="results/PROFILE, with the runs of the sweep")],
-) -> None:
-    """Collect a sweep and say which learning rates it picks."""
-    sweep = collect(root, load_profile(profile))
-    write_text(root / "tables" / "sweep.csv", sweep.to_csv(index=False))
-    print(best(sweep).to_string(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)
