@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogpipe.schedule.table import Kind, Schedule, slots_per_clock
+from analogpipe.schedule.modes import slots_per_clock
+from analogpipe.schedule.table import Action, Schedule
 
-COLOURS = {Kind.F: "#9ecae1", Kind.B: "#e6550d"}
+COLOURS = {Action.F: "#9ecae1", Action.B: "#e6550d"}
 HEIGHT = 0.86
 
 
@@ -19,7 +20,7 @@ class Cell:
 
     stage: int
     clock: int
-    kind: Kind
+    kind: Action
     micro_batch: int
     updates: bool
 
@@ -33,18 +34,18 @@ def cells(schedule: Schedule, first: int, last: int) -> list[Cell]:
 
 def executed_cells(record: pd.DataFrame) -> list[Cell]:
     """Return the passes of an executed schedule: rows of ``schedules.csv`` of one mode and M."""
-    kinds = record["action"].map(lambda name: Kind[name])
+    kinds = record["action"].map(lambda name: Action[name])
     columns = (record["stage"], record["clock"], kinds, record["micro_batch"])
     return _cells(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _cells(rows: Iterable[tuple[int, int, int, int]]) -> list[Cell]:
     rows = list(rows)
-    updates = {(stage, b) for stage, _, kind, b in rows if kind == Kind.U}
+    updates = {(stage, b) for stage, _, kind, b in rows if kind == Action.U}
     return [
-        Cell(stage, clock, Kind(kind), b, kind == Kind.B and (stage, b) in updates)
+        Cell(stage, clock, Action(kind), b, kind == Action.B and (stage, b) in updates)
         for stage, clock, kind, b in rows
-        if kind != Kind.U
+        if kind != Action.U
     ]
 
 
@@ -56,7 +57,7 @@ def draw(axes: Axes, passes: Iterable[Cell], *, stages: int, slots: int, size: f
     height = HEIGHT / slots
     for cell in passes:
         top = cell.stage - HEIGHT / 2
-        if slots == 2 and cell.kind == Kind.B:
+        if slots == 2 and cell.kind == Action.B:
             top += height
         axes.barh(
             top, 1, left=cell.clock, height=height, align="edge",
@@ -64,7 +65,7 @@ def draw(axes: Axes, passes: Iterable[Cell], *, stages: int, slots: int, size: f
         )  # fmt: skip
         axes.text(
             cell.clock + 0.5, top + height / 2, str(cell.micro_batch), ha="center", va="center",
-            fontsize=size, color="white" if cell.kind == Kind.B else "black",
+            fontsize=size, color="white" if cell.kind == Action.B else "black",
         )  # fmt: skip
         if cell.updates:
             axes.plot([cell.clock + 1] * 2, [top, top + height], color="black", linewidth=size / 4)
@@ -80,12 +81,12 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
         layout="constrained",
     )
     axes = drawn.subplots()
-    slots = slots_per_clock(schedule.mode)
+    slots = slots_per_clock(schedule.name)
     draw(axes, cells(schedule, first, last), stages=schedule.stages, slots=slots, size=6)
     axes.set_xlim(first, last)
     axes.set_xlabel("clock (F light, B dark, number of the micro-batch, | update)", fontsize=8)
     axes.set_title(
-        f"{schedule.mode}: {schedule.cycles} cycles, density {schedule.density:.3f}",
+        f"{schedule.name}: {schedule.cycles} cycles, density {schedule.density:.3f}",
         loc="left",
         fontsize=9,
     )

@@ -1,1 +1,1 @@
-"""Jobs: one file for each kind of job of the workflow, run as ``python -m analogpipe.jobs.NAME``."""
+"""The jobs of the workflow, a command each: ``python -m analogpipe.jobs.NAME OPTIONS``."""

@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 import typer
 
-from analogpipe.checked import ConfigError
 from analogpipe.jobs.command import DataFile, run
 from analogpipe.profile.profile import load_devices, load_profile
 from analogpipe.results import layout
+from analogpipe.settings import ConfigError
 from analogpipe.theory import runs
 
 

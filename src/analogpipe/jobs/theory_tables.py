@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from analogpipe.checked import ConfigError
 from analogpipe.jobs.command import run
 from analogpipe.profile.profile import load_profile
 from analogpipe.results import layout
+from analogpipe.settings import ConfigError
 from analogpipe.theory.tables import tables
 
 

@@ -16,7 +16,7 @@ def summary(run: FinishedRun) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "model": config.model.name,
         "device": config.device,
-        "mode": config.mode,
+        "mode": config.mode.name,
         "stages": config.stages,
         "seed": config.seed,
         "learning_rate": config.learning_rate,

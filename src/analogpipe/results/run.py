@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analogpipe.checked import checked
 from analogpipe.files import FileError
 from analogpipe.profile.profile import Run
 from analogpipe.schedule.table import Schedule
+from analogpipe.schedule.text import from_text
+from analogpipe.settings import checked
 
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 
@@ -68,4 +69,4 @@ def read_schedule(path: Path) -> Schedule:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise FileError(f"{path}: cannot be read: is not UTF-8 text") from None
-    return Schedule.from_text(text)
+    return from_text(text)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogpipe.checked import ConfigError
 from analogpipe.profile.profile import Profile
+from analogpipe.settings import ConfigError
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
 

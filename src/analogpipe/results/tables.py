@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogpipe.profile.profile import Mode, Profile
+from analogpipe.profile.profile import Profile
+from analogpipe.profile.sections import Mode
 from analogpipe.results import layout
 from analogpipe.results.intervals import mean_interval
 from analogpipe.results.run import read
 from analogpipe.schedule import staleness
-from analogpipe.schedule.table import build, cycles, density, slots_per_clock
+from analogpipe.schedule.modes import cycles, density, slots_per_clock
+from analogpipe.schedule.table import build
 
 
 def run_folder(

@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from analogpipe.checked import ConfigError
 from analogpipe.device.parameters import Pulsed, SoftBounds
 from analogpipe.experiment import data
-from analogpipe.experiment.train import evaluate, make_pipeline
+from analogpipe.experiment.run import make_pipeline
+from analogpipe.experiment.train import evaluate
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import Profile
 from analogpipe.profile.theory import Ablation, Theory
 from analogpipe.schedule.table import build
+from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import BLOCKS, best_step
 from analogpipe.theory.problem import (
     INPUTS,
