@@ -34,8 +34,8 @@ SWEEP = "tables/sweep"
 
 SHOWN = ("tables/table1", "tables/table2", "tables/table3", CLAIMS)
 """The tables that people read,"""
-FORMATS = (".md", ".tex", ".html")
-"""in these formats besides CSV."""
+FORMATS = (".md", ".tex")
+"""in these formats besides CSV, and as a page, ``.html``, for the report."""
 
 FIGURES = {
     "fig1_schedules": ("schedules/schedules", "tables/table1"),
@@ -87,7 +87,7 @@ def write(root: Path, tables: "Mapping[str, pd.DataFrame]") -> None:
 
 
 def _write_for_people(table: "pd.DataFrame", path: Path, digits: int = 4) -> None:
-    """Write a table in FORMATS beside its CSV, rounded."""
+    """Write a table in FORMATS and as a page beside its CSV, rounded."""
     markdown = table.to_markdown(index=False, floatfmt=f".{digits}f")
     write_text(path.with_suffix(".md"), f"{markdown}\n")
     named = table.set_axis([str(name).replace("_", " ") for name in table.columns], axis=1)

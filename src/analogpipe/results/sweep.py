@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analogpipe.profile.paths import sweep_folder
 from analogpipe.profile.profile import Profile
 from analogpipe.settings import ConfigError
 
@@ -26,7 +27,7 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
         for mode in profile.modes:
             for rate in sweep.rates[device]:
                 for seed in sweep.seeds:
-                    folder = root / "sweep" / device / mode / f"lr{rate:g}" / f"seed{seed}"
+                    folder = sweep_folder(root, device, mode, rate, seed)
                     accuracy = pd.read_csv(folder / "metrics.csv")["test_accuracy"]
                     rows.append((device, mode, sweep.stages, rate, seed, accuracy.mean()))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analogpipe.profile.paths import run_folder
 from analogpipe.profile.profile import Profile
 from analogpipe.profile.sections import Mode
 from analogpipe.results import layout
@@ -15,14 +16,6 @@ from analogpipe.results.run import read
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import cycles, density, slots_per_clock
 from analogpipe.schedule.table import build
-
-
-def run_folder(
-    root: Path, profile: Profile, device: str, mode: str, stages: int, seed: int
-) -> Path:
-    """Return the folder of one run below ``results/PROFILE``."""
-    names = (profile.dataset.name, profile.model.name, device, mode, f"M{stages}", f"seed{seed}")
-    return root.joinpath("runs", *names)
 
 
 def collect(root: Path, profile: Profile) -> pd.DataFrame:
