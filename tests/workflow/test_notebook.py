@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analogpipe.experiment import train as training
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
+from analogpipe.results import layout
 from analogpipe.results import tables as results
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +23,8 @@ def test_notebook_is_stored_without_outputs():
 
 
 def test_report_has_a_caption_for_each_figure():
-    from analogpipe.figures.paper import FIGURES
-    from analogpipe.figures.theory import FIGURES as THEORY_FIGURES
-
     captions = (ROOT / "workflow" / "report" / "figure.rst").read_text()
-    for name in [*FIGURES, *THEORY_FIGURES]:
+    for name in layout.FIGURES | layout.THEORY_FIGURES:
         assert f'"{name}": "' in captions
 
 

@@ -7,13 +7,15 @@ rule data:
         sources("jobs.data"),
         profile=ancient(PROFILE_FILE),
     output:
-        file=f"{RESULTS}/data.safetensors",
+        file="<results>/data.safetensors",
     log:
-        f"logs/{PROFILE.profile}/data.log",
+        "<logs>/data.log",
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=PROFILE.dataset.model_dump_json(include={"kind", "name", "path"}),
+        reruns_when_changed=PROFILE.dataset.model_dump_json(
+            include={"kind", "name", "path"}
+        ),
     shell:
         "python -m analogpipe.jobs.data --profile {input.profile} --out {output.file} 2>&1 | tee {log}"
