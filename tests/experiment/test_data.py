@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from analogpipe.checked import ConfigError
 from analogpipe.experiment import data, datasets
 from analogpipe.files import FileError
-from analogpipe.profile.profile import Dataset
+from analogpipe.profile.sections import Dataset
+from analogpipe.settings import ConfigError
 
 DIGITS = Dataset(kind="digits", name="digits", validation=256)
 

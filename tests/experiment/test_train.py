@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,18 @@ import pandas as pd
 import pytest
 import torch
 
-from analogpipe.checked import ConfigError
 from analogpipe.experiment import checkpoint, data, provenance
 from analogpipe.experiment import train as training
 from analogpipe.experiment.pauses import Pace
-from analogpipe.experiment.train import METRICS, make_pipeline, train
+from analogpipe.experiment.run import make_pipeline
+from analogpipe.experiment.train import METRICS, train
 from analogpipe.files import FileError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile import interval
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
-from analogpipe.schedule.table import Schedule, build
+from analogpipe.profile.sections import parse_interval
+from analogpipe.schedule.table import build
+from analogpipe.schedule.text import from_text
+from analogpipe.settings import ConfigError
 
 DEVICE = "linear-tau0.6"
 ROOT = Path(__file__).parents[2]
@@ -75,7 +78,7 @@ def test_files_of_a_run(make_run, tmp_path):
     assert record["cycles"] == 2 * (120 + 2)
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert record["wall_seconds"] > 0
-    table = Schedule.from_text((tmp_path / "schedule.txt").read_text())
+    table = from_text((tmp_path / "schedule.txt").read_text())
     assert table == build("async", 3, 120)
     assert {"git_commit", "device", "threads"} <= set(record)
 
@@ -153,7 +156,7 @@ def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(("left", "saves"), [(59.0, False), (61.0, True)])
 def test_a_long_run_saves_at_once(left, saves):
-    pace = Pace(interval.parse("1 min"), 40)
+    pace = Pace(parse_interval("1 min"), 40)
     assert not pace.due(3)
     pace.begin(left)
     assert pace.due(4) == saves
@@ -167,6 +170,18 @@ def test_another_interval_goes_on_from_the_same_checkpoints(make_run):
     assert provenance.key(make_run(), "other data") not in keys
 
 
+def test_key_sees_every_source_of_the_package(make_run, tmp_path, monkeypatch):
+    copy = tmp_path / "analogpipe"
+    shutil.copytree(provenance.SOURCES, copy)
+    keys = {provenance.key(make_run(), "data")}
+    monkeypatch.setattr(provenance, "SOURCES", copy)
+    assert provenance.key(make_run(), "data") in keys
+    for deep in ("tile/kernels/compiled.py", "seeds.py"):
+        (copy / deep).write_text((copy / deep).read_text() + "# edited\n")
+        keys.add(provenance.key(make_run(), "data"))
+    assert len(keys) == 3
+
+
 @pytest.mark.parametrize("text", ["0 s", "5", "5 hours", "-1 s", "1.5 micro-batches", "", 7, None])
 def test_bad_interval_is_refused(edited, text):
     with pytest.raises(
@@ -176,9 +191,9 @@ def test_bad_interval_is_refused(edited, text):
 
 
 def test_intervals_are_read():
-    assert interval.parse("1.5 min") == (90.0, None)
-    assert interval.parse("2 h") == (7200.0, None)
-    assert interval.parse("500 micro-batches") == (None, 500)
+    assert parse_interval("1.5 min") == (90.0, None)
+    assert parse_interval("2 h") == (7200.0, None)
+    assert parse_interval("500 micro-batches") == (None, 500)
 
 
 def test_split_given_by_the_user(make_run):
@@ -195,7 +210,7 @@ def test_split_given_by_the_user(make_run):
 @pytest.mark.parametrize("device", [DIGITAL, DEVICE])
 def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
     plain = make_run(device)
-    mitigated = plain.model_copy(update={"schedule": plain.schedule.model_copy(update=options)})
+    mitigated = plain.model_copy(update={"mode": plain.mode.model_copy(update=options)})
     for name, run in (("plain", plain), ("mitigated", mitigated)):
         train(run, tmp_path / name)
     plain_bytes, bytes_ = (

@@ -15,9 +15,10 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.stage import Stage, StageError
+from analogpipe.schedule import modes as schedule
 from analogpipe.schedule import staleness
-from analogpipe.schedule import table as schedule
-from analogpipe.schedule.table import MODES, SYNC_MODES, Kind, ScheduleError, build
+from analogpipe.schedule.modes import MODES, SYNC_MODES, ScheduleError
+from analogpipe.schedule.table import Action, build
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig
 from schedule_sizes import sizes
@@ -53,9 +54,9 @@ def check_execution(mode: str, stages: int, k: int, n: int) -> None:
     clocks, stage, kind, b, version = np.array(run.trace).T
     assert clocks.max() + 1 == schedule.cycles(mode, stages, k, n)
     slots = schedule.slots_per_clock(mode) * stages * (clocks.max() + 1)
-    density = np.count_nonzero(kind != Kind.U) / slots
+    density = np.count_nonzero(kind != Action.U) / slots
     assert density == pytest.approx(schedule.density(mode, stages, k, n), rel=1e-12)
-    forward, backward = kind == Kind.F, kind == Kind.B
+    forward, backward = kind == Action.F, kind == Action.B
     for here, predicted in (
         (forward, staleness.forward_version),
         (backward, staleness.backward_version),

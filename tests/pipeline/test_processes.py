@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from analogpipe.pipeline.launch import GRACE
 from analogpipe.pipeline.processes import LIMIT, make_pipeline
-from analogpipe.schedule.table import MODES
+from analogpipe.schedule.modes import MODES
 from pipeline_job import MICRO_BATCHES, compute, make
 from tiny_network import pipeline_parts
 

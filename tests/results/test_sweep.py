@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from analogpipe.checked import ConfigError
 from analogpipe.profile.profile import load_profile
 from analogpipe.results.sweep import COLUMNS, best, collect
+from analogpipe.settings import ConfigError
 from run_snakemake import ROOT, snakemake
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import analogpipe.tile.tile
-from analogpipe.checked import ConfigError
 from analogpipe.claims.claims import RULES, Evidence
 from analogpipe.profile.profile import load_devices, load_profile
 from analogpipe.results.intervals import interval, mean, slope
+from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import DIGITAL, Linear
 from analogpipe.theory.expected import Expected
 from analogpipe.theory.floor import Floor

@@ -47,7 +47,7 @@ def test_notebook_runs(tmp_path, tiny_profile):
                     )
     code = ["import matplotlib; matplotlib.use('Agg'); display = print"]
     code += ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
-    code += ["print('drawn', len(plt.get_fignums()), run.config.mode, len(summary))"]
+    code += ["print('drawn', len(plt.get_fignums()), run.config.mode.name, len(summary))"]
     environment = {
         **os.environ,
         "ANALOGPIPE_FOLDER": str(tmp_path),

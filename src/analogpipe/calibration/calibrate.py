@@ -25,10 +25,10 @@ from analogpipe.calibration.measure import (
     train_length,
 )
 from analogpipe.calibration.model import MODELS, Array, Mask, Model
-from analogpipe.cli.command import run as run_command
 from analogpipe.device.parameters import ExpStep, OneSided, Pulsed, SoftBoundsReference
 from analogpipe.device.response import draw
 from analogpipe.files import FileError, write_text
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import load_devices
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analogpipe.cli.command import run as run_command
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import DIGITAL, Profile, load_profile
 from analogpipe.results.tables import final, interval, write_table
 

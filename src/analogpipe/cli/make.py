@@ -119,7 +119,7 @@ def validate(
     \b
     Example: analogpipe validate config/quick.yaml --set stages=[1,2]
     """
-    from analogpipe.overrides import profile_file
+    from analogpipe.profile.paths import profile_file
     from analogpipe.profile.profile import load_devices, load_profile
 
     path = profile_file(file)

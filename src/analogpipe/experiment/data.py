@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from analogpipe.checked import ConfigError
 from analogpipe.experiment import datasets
-from analogpipe.profile.profile import Dataset
+from analogpipe.profile.sections import Dataset
 from analogpipe.seeds import generator
+from analogpipe.settings import ConfigError
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from analogpipe.checked import ConfigError
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import FileError, write_bytes
-from analogpipe.profile.profile import Dataset, load_profile
+from analogpipe.jobs.command import run as run_command
+from analogpipe.profile.profile import load_profile
+from analogpipe.profile.sections import Dataset
+from analogpipe.settings import ConfigError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]

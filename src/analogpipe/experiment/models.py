@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from analogpipe.layer.base import initial
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.profile.profile import Cnn, Mlp, Model, ResNet
+from analogpipe.profile.sections import Cnn, Mlp, Model, ResNet
 from analogpipe.tile.config import TileConfig
 
 

@@ -8,14 +8,14 @@ import pandas as pd
 import torch
 import typer
 
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
 from analogpipe.experiment import data
-from analogpipe.experiment.train import make_pipeline
+from analogpipe.experiment.run import make_pipeline
 from analogpipe.files import write_text
+from analogpipe.jobs.command import DataFile
+from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import DIGITAL, Profile, load_profile
-from analogpipe.schedule.table import Kind
+from analogpipe.schedule.table import Action
 
 LEARNING_RATE = 0.01
 RECORDED = 160
@@ -43,7 +43,7 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
             frame = pd.DataFrame(
                 pipeline.trace, columns=["clock", "stage", "action", "micro_batch", "version"]
             )
-            frame["action"] = frame["action"].map(lambda kind: Kind(kind).name)
+            frame["action"] = frame["action"].map(lambda kind: Action(kind).name)
             frame.insert(0, "mode", mode)
             frame.insert(1, "stages", stages)
             records.append(frame)

@@ -1,100 +1,33 @@
 """One training run: data, network, pipeline, the metrics of each epoch, checkpoints."""
 
 import json
-import math
 import time
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import torch
 import typer
-from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from analogpipe.checked import ConfigError
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
-from analogpipe.experiment import checkpoint, compute, data, memory, models, provenance
-from analogpipe.experiment.augmentation import crop_flip
+from analogpipe.experiment import checkpoint, data, machine, provenance
 from analogpipe.experiment.pauses import Pace
 from analogpipe.experiment.progress import MEASURED, Progress
+from analogpipe.experiment.run import make_pipeline
 from analogpipe.files import write_json, write_text
+from analogpipe.jobs.command import DataFile
+from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline import processes as distributed
-from analogpipe.pipeline.mitigation import warmed_up
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.reads import reads
-from analogpipe.profile import interval
 from analogpipe.profile.profile import Run, load_profile, load_tile
-from analogpipe.schedule.partition import from_sizes, partition
-from analogpipe.schedule.staleness import delay
-from analogpipe.schedule.table import Schedule, build
-from analogpipe.seeds import generator
+from analogpipe.profile.sections import parse_interval
+from analogpipe.schedule.table import Schedule
+from analogpipe.schedule.text import to_text
 from analogpipe.tile.tile import AnalogTile
 
 EVALUATION_BATCH = 512
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
-
-
-def make_pipeline(
-    run: Run, images: data.Data, micro_batches: int, *, trace: bool = False
-) -> Pipeline:
-    """Return the pipeline of a run: its network cut into stages, its schedule, its data order.
-
-    Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
-    fill a micro-batch are left out of that epoch. In one of several processes, started by
-    analogpipe.pipeline.processes, the pipeline runs the stage of that process.
-    """
-    device = compute.prepare(run.compute)
-    try:
-        blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
-    except ValueError as error:
-        raise ConfigError(f"model {run.model.name} on {run.dataset.name}: {error}") from None
-    if run.split is None:
-        example = images.normalised(images.train_images[:1])
-        parts = partition(reads(blocks, example), run.stages)
-    else:
-        parts = from_sizes(run.split, len(blocks), run.stages)
-    stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
-    if run.compute.precision == "bf16":
-        stages = [compute.Autocast(stage) for stage in stages]
-    stages = [stage.to(device) for stage in stages]
-    images = images.to(device)
-    size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
-
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> Tensor:
-        return data.order(len(images.train_labels), epoch, run.seed).to(device)
-
-    def batch(b: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(b, per_epoch)
-        chosen = order(epoch)[place * size : (place + 1) * size]
-        pixels = images.train_images[chosen]
-        if run.training.augmentation == "crop-flip":
-            pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
-        return images.normalised(pixels), images.train_labels[chosen]
-
-    def learning_rate(b: int) -> float:
-        if run.training.decay == "cosine":
-            return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
-        return run.learning_rate
-
-    mode = run.schedule
-    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
-    warm_up = mode.warm_up_epochs * per_epoch
-    return distributed.make_pipeline(
-        stages,
-        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
-        loss=cross_entropy,
-        batch=batch,
-        lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
-        prediction=mode.prediction,
-        trace=trace,
-    )
 
 
 def train(run: Run, out: Path, file: Path | None = None) -> None:
@@ -120,7 +53,7 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
         pipeline.load_state_dict(saved.tensors)
         done, rows, spent = (saved.notes[name] for name in ("micro_batches", "rows", "seconds"))
     ends = pipeline.schedule.finished()
-    pace = Pace(interval.parse(run.training.checkpoint_every), per_epoch)
+    pace = Pace(parse_interval(run.training.checkpoint_every), per_epoch)
     with Progress(epochs, per_epoch, done, quiet=not leader) as progress:
         while done < total:
             before, since = done, time.monotonic()
@@ -156,7 +89,7 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
                         done, state, {"micro_batches": done, "rows": rows, "seconds": seconds}
                     )
             if first:
-                progress.announce(distributed.total(memory.peak()))
+                progress.announce(distributed.total(machine.peak_memory()))
     pipeline.run()
     pipeline.close()
     if leader:
@@ -168,7 +101,7 @@ def _write(
     run: Run, schedule: Schedule, rows: list[dict[str, float]], seconds: float, out: Path
 ) -> None:
     """Write the files of a finished run; run.json comes last and says that it is complete."""
-    write_text(out / "schedule.txt", schedule.to_text())
+    write_text(out / "schedule.txt", to_text(schedule))
     write_text(out / "metrics.csv", pd.DataFrame(rows, columns=list(METRICS)).to_csv(index=False))
     write_json(
         out / "run.json",

@@ -10,8 +10,8 @@ import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogpipe.cli.command import run as run_command
 from analogpipe.figures.paper import COLUMN, MARKERS, TRAINS, draw, trains
+from analogpipe.jobs.command import run as run_command
 
 SHOWN = 2
 """Elements of which trains are shown: more would hide each other where pulses are noisy."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from analogpipe.schedule.table import Kind, Schedule, slots_per_clock
+from analogpipe.schedule.modes import slots_per_clock
+from analogpipe.schedule.table import Action, Schedule
 
-COLOURS = {Kind.F: "#9ecae1", Kind.B: "#e6550d"}
+COLOURS = {Action.F: "#9ecae1", Action.B: "#e6550d"}
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Cell:
 
     stage: int
     clock: int
-    kind: Kind
+    kind: Action
     micro_batch: int
     updates: bool
 
@@ -25,11 +26,11 @@ def cells(schedule: Schedule, first: int, last: int) -> list[Cell]:
     here = (schedule.clock >= first) & (schedule.clock < last)
     columns = (schedule.stage, schedule.clock, schedule.kind, schedule.micro_batch)
     rows = list(zip(*(column[here].tolist() for column in columns), strict=True))
-    updates = {(stage, b) for stage, _, kind, b in rows if kind == Kind.U}
+    updates = {(stage, b) for stage, _, kind, b in rows if kind == Action.U}
     return [
-        Cell(stage, clock, Kind(kind), b, kind == Kind.B and (stage, b) in updates)
+        Cell(stage, clock, Action(kind), b, kind == Action.B and (stage, b) in updates)
         for stage, clock, kind, b in rows
-        if kind != Kind.U
+        if kind != Action.U
     ]
 
 
@@ -44,11 +45,11 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
         layout="constrained",
     )
     axes = drawn.subplots()
-    slots = slots_per_clock(schedule.mode)
+    slots = slots_per_clock(schedule.name)
     height = 0.86 / slots
     for cell in cells(schedule, first, last):
         top = cell.stage - 0.43
-        if slots == 2 and cell.kind == Kind.B:
+        if slots == 2 and cell.kind == Action.B:
             top += height
         axes.barh(
             top, 1, left=cell.clock, height=height, align="edge",
@@ -56,7 +57,7 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
         )  # fmt: skip
         axes.text(
             cell.clock + 0.5, top + height / 2, str(cell.micro_batch), ha="center", va="center",
-            fontsize=6, color="white" if cell.kind == Kind.B else "black",
+            fontsize=6, color="white" if cell.kind == Action.B else "black",
         )  # fmt: skip
         if cell.updates:
             axes.plot([cell.clock + 1] * 2, [top, top + height], color="black", linewidth=1.4)
@@ -64,7 +65,7 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
     axes.set_yticks(range(1, schedule.stages + 1))
     axes.set_xlabel("clock (F light, B dark, number of the micro-batch, | update)", fontsize=8)
     axes.set_title(
-        f"{schedule.mode}: {schedule.cycles} cycles, density {schedule.density:.3f}",
+        f"{schedule.name}: {schedule.cycles} cycles, density {schedule.density:.3f}",
         loc="left",
         fontsize=9,
     )

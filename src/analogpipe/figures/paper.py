@@ -15,8 +15,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import write_bytes
+from analogpipe.jobs.command import run as run_command
 
 COLUMN = 3.5  # inches, one column of a two-column paper
 # A mode has one colour, marker and dash everywhere; the colours also differ in lightness.

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
-from analogpipe.cli.command import run as run_command
 from analogpipe.figures.paper import COLUMN, Drawing, count_ticks, draw, mode_styles
+from analogpipe.jobs.command import run as run_command
 
 MODES = ["sequential", "sync", "async"]
 STYLES = mode_styles(MODES)

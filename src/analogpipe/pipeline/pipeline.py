@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
 from analogpipe.pipeline.stage import Loss, Stage, StageError, under
 from analogpipe.schedule.staleness import counted_versions
-from analogpipe.schedule.table import Kind, Schedule, validate
+from analogpipe.schedule.table import Action, Schedule, validate
 
 Batch = Callable[[int], tuple[Tensor, Tensor]]
 
@@ -59,7 +59,7 @@ class Pipeline:
         self._rates = [lr] * count if callable(lr) else list(lr)
         if len(self._rates) != count:
             raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
-        if prediction is not None and schedule.mode == "async-stash":
+        if prediction is not None and schedule.name == "async-stash":
             raise StageError("prediction is for modes with live weights, not for async-stash")
         self.schedule = schedule
         self.clock = 0
@@ -74,7 +74,7 @@ class Pipeline:
             self._stages[i] = Stage(
                 stages[i],
                 loss=loss if i == count - 1 else None,
-                stash=schedule.mode == "async-stash",
+                stash=schedule.name == "async-stash",
                 prediction=None
                 if prediction is None or not self._delayed[i]
                 else Prediction(stages[i], gaps.tolist(), prediction),
@@ -101,7 +101,7 @@ class Pipeline:
         end = self.schedule.cycles if until is None else min(until, self.schedule.cycles)
         first, last = (int(a) for a in np.searchsorted(self._table[0], [self.clock, end]))
         self._find_kept(first, last)
-        forward, backward = int(Kind.F), int(Kind.B)
+        forward, backward = int(Action.F), int(Action.B)
         for low in range(first, last, _CHUNK):
             chunk = slice(low, min(low + _CHUNK, last))
             for clock, m, kind, b in zip(*(c[chunk].tolist() for c in self._table), strict=True):
@@ -129,7 +129,7 @@ class Pipeline:
     def _count_finished(self, first: int, last: int) -> None:
         """Add the backwards in these rows of the table, so that a run in many pieces reads it once."""
         _, stage, kind, _ = (column[first:last] for column in self._table)
-        self._finished += np.bincount(stage[kind == Kind.B], minlength=len(self._finished))
+        self._finished += np.bincount(stage[kind == Action.B], minlength=len(self._finished))
 
     def _forward(self, stage: Stage, i: int, b: int) -> None:
         if i == 0:

@@ -30,7 +30,7 @@ from analogpipe.pipeline.launch import launch
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.stage import StageError
 from analogpipe.pipeline.watchdog import ALL, Watch
-from analogpipe.schedule.table import Kind, Schedule
+from analogpipe.schedule.table import Action, Schedule
 
 LIMIT = 20.0
 """Seconds without progress after which a stage counts as stalled. One action must take less."""
@@ -192,13 +192,13 @@ class ProcessPipeline(Pipeline):
         down, up = (dist.new_group(backend=backend) for _ in range(2))
         self._to_next = _Sender(rank + 1, down)
         self._to_previous = _Sender(rank - 1, up)
-        self._inputs = self._receiver(rank - 1, down, Kind.F)
-        self._errors = self._receiver(rank + 1, up, Kind.B)
+        self._inputs = self._receiver(rank - 1, down, Action.F)
+        self._errors = self._receiver(rank + 1, up, Action.B)
         if rank > 0:
             self._outputs[rank - 1] = self._inputs.box
         self._gradients[rank] = self._errors.box
 
-    def _receiver(self, peer: int, group: dist.ProcessGroup | None, kind: Kind) -> _Receiver:
+    def _receiver(self, peer: int, group: dist.ProcessGroup | None, kind: Action) -> _Receiver:
         row = self.schedule.row(peer + 1)
         return _Receiver(peer, group, row.clock[row.kind == kind], self._device)
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import write_json, write_text
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import Profile
 from analogpipe.tile.config import TileConfig
 

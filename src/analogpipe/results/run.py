@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from analogpipe.checked import checked
 from analogpipe.files import FileError
 from analogpipe.profile.profile import Run
 from analogpipe.results.tables import to_target
 from analogpipe.schedule.table import Schedule
+from analogpipe.schedule.text import from_text
+from analogpipe.settings import checked
 
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 
@@ -69,7 +70,7 @@ def read_schedule(path: Path) -> Schedule:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise FileError(f"{path}: cannot be read: is not UTF-8 text") from None
-    return Schedule.from_text(text)
+    return from_text(text)
 
 
 def summary(run: FinishedRun) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def summary(run: FinishedRun) -> dict[str, Any]:
         "dataset": config.dataset.name,
         "model": config.model.name,
         "device": config.device,
-        "mode": config.mode,
+        "mode": config.mode.name,
         "stages": config.stages,
         "seed": config.seed,
         "learning_rate": config.learning_rate,

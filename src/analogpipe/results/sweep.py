@@ -6,10 +6,10 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from analogpipe.checked import ConfigError
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import write_text
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import Profile, load_profile
+from analogpipe.settings import ConfigError
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
 

@@ -10,11 +10,13 @@ import pandas as pd
 import typer
 from scipy import stats
 
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import FileError, write_text
-from analogpipe.profile.profile import Mode, Profile, load_profile
+from analogpipe.jobs.command import run as run_command
+from analogpipe.profile.profile import Profile, load_profile
+from analogpipe.profile.sections import Mode
 from analogpipe.schedule import staleness
-from analogpipe.schedule.table import build, cycles, density, slots_per_clock
+from analogpipe.schedule.modes import cycles, density, slots_per_clock
+from analogpipe.schedule.table import build
 
 CONFIDENCE = 0.95
 _PAGE = """<!doctype html>

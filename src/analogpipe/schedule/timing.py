@@ -2,7 +2,7 @@
 
 The paper (arXiv 2410.15155) counts clocks, in which all stages take the same time. On hardware the
 time of a stage follows from its array reads: an analog matrix-vector product takes one read time for
-each input vector, whatever the size of the matrix (``costs.reads`` counts them).
+each input vector, whatever the size of the matrix (``pipeline.reads`` counts them).
 
 Each stage works through its slots in the order of the table and starts a slot as soon as it is free
 and the messages are in. A slot is a forward or a backward. On full-duplex arrays it is what the
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analogpipe.schedule.table import FULL_DUPLEX, Kind, Schedule, ScheduleError, slots_per_clock
+from analogpipe.schedule.modes import FULL_DUPLEX, ScheduleError, slots_per_clock
+from analogpipe.schedule.table import Action, Schedule
 
 Times = NDArray[np.float64]
 
@@ -52,13 +53,13 @@ def simulate(
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     partner = _partners(schedule)
     for a, (_, m, kind, b) in enumerate(rows):
-        if kind == Kind.U or (kind == Kind.B and partner[a] >= 0):
+        if kind == Action.U or (kind == Action.B and partner[a] >= 0):
             continue  # an update ends with its backward; of a pair the forward stands for both
         slot = [a] if partner[a] < 0 else [a, int(partner[a])]
         begin, length = free[m], 0.0
         for action in slot:
             _, _, kind, b = rows[action]
-            before = (Kind.F, m - 1, b) if kind == Kind.F else (Kind.B, m + 1, b)
+            before = (Action.F, m - 1, b) if kind == Action.F else (Action.B, m + 1, b)
             begin = max(begin, sent.get(before, 0.0))
             length = max(length, costs[kind][m - 1])
         free[m] = begin + length
@@ -66,14 +67,14 @@ def simulate(
             _, _, kind, b = rows[action]
             start[action], end[action] = begin, begin + length
             sent[kind, m, b] = begin + length
-    for a in np.flatnonzero(schedule.kind == Kind.U).tolist():
+    for a in np.flatnonzero(schedule.kind == Action.U).tolist():
         _, m, _, b = rows[a]
-        start[a] = end[a] = sent[Kind.B, m, b]
+        start[a] = end[a] = sent[Action.B, m, b]
     work = schedule.micro_batches * float(sum(map(sum, costs)))
     makespan = max(free)
     if makespan == 0:
         return Timing(start, end, 0.0, 1.0, 1.0)
-    density = work / (slots_per_clock(schedule.mode) * stages * makespan)
+    density = work / (slots_per_clock(schedule.name) * stages * makespan)
     return Timing(start, end, makespan, density, work / makespan)
 
 
@@ -88,9 +89,9 @@ def _check(schedule: Schedule, costs: Sequence[float]) -> list[float]:
 def _partners(schedule: Schedule) -> NDArray[np.int64]:
     """For each F and B the other of its slot on full-duplex arrays, else -1."""
     partner = np.full(len(schedule.clock), -1, dtype=np.int64)
-    if schedule.mode == FULL_DUPLEX:
+    if schedule.name == FULL_DUPLEX:
         slot = schedule.clock * (schedule.stages + 1) + schedule.stage
-        f, b = (np.flatnonzero(schedule.kind == kind) for kind in (Kind.F, Kind.B))
+        f, b = (np.flatnonzero(schedule.kind == kind) for kind in (Action.F, Action.B))
         _, i, j = np.intersect1d(slot[f], slot[b], assume_unique=True, return_indices=True)
         partner[f[i]], partner[b[j]] = b[j], f[i]
     return partner

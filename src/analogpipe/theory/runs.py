@@ -16,17 +16,18 @@ import typer
 from numpy.typing import NDArray
 from torch import nn
 
-from analogpipe.checked import ConfigError
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
 from analogpipe.device.parameters import Pulsed, SoftBounds
 from analogpipe.experiment import data
-from analogpipe.experiment.train import evaluate, make_pipeline
+from analogpipe.experiment.run import make_pipeline
+from analogpipe.experiment.train import evaluate
 from analogpipe.files import write_text
+from analogpipe.jobs.command import DataFile
+from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import Profile, load_devices, load_profile
 from analogpipe.profile.theory import Ablation, Theory
 from analogpipe.schedule.table import build
+from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import BLOCKS, best_step
 from analogpipe.theory.problem import INPUTS, LeastSquares, Share, loss
 from analogpipe.tile.config import ReadoutConfig, TileConfig, digital

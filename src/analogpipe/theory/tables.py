@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import typer
 
-from analogpipe.checked import ConfigError
-from analogpipe.cli.command import run as run_command
 from analogpipe.files import write_text
+from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import load_profile
 from analogpipe.results.intervals import Interval, interval, mean, ratio
 from analogpipe.results.tables import write_table
+from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import Floats, cycles_to
 from analogpipe.theory.floor import DEVICE, Floor, interaction, network_table
 from analogpipe.theory.rates import Rates, Way

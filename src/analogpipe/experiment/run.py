@@ -1,0 +1,79 @@
+"""The pipeline of a run: its network cut into stages, its schedule, its data order."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from analogpipe.experiment import data, machine, models
+from analogpipe.experiment.augmentation import crop_flip
+from analogpipe.pipeline import processes as distributed
+from analogpipe.pipeline.mitigation import warmed_up
+from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.pipeline.reads import reads
+from analogpipe.profile.profile import Run
+from analogpipe.schedule.partition import from_sizes, partition
+from analogpipe.schedule.staleness import delay
+from analogpipe.schedule.table import build
+from analogpipe.seeds import generator
+from analogpipe.settings import ConfigError
+
+
+def make_pipeline(
+    run: Run, images: data.Data, micro_batches: int, *, trace: bool = False
+) -> Pipeline:
+    """Return the pipeline of a run: its network cut into stages, its schedule, its data order.
+
+    Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
+    fill a micro-batch are left out of that epoch. In one of several processes, started by
+    analogpipe.pipeline.processes, the pipeline runs the stage of that process.
+    """
+    device = machine.prepare(run.compute)
+    try:
+        blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
+    except ValueError as error:
+        raise ConfigError(f"model {run.model.name} on {run.dataset.name}: {error}") from None
+    if run.split is None:
+        example = images.normalised(images.train_images[:1])
+        parts = partition(reads(blocks, example), run.stages)
+    else:
+        parts = from_sizes(run.split, len(blocks), run.stages)
+    stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
+    if run.compute.precision == "bf16":
+        stages = [machine.Autocast(stage) for stage in stages]
+    stages = [stage.to(device) for stage in stages]
+    images = images.to(device)
+    size = run.training.micro_batch
+    per_epoch = len(images.train_labels) // size
+
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> Tensor:
+        return data.order(len(images.train_labels), epoch, run.seed).to(device)
+
+    def batch(b: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(b, per_epoch)
+        chosen = order(epoch)[place * size : (place + 1) * size]
+        pixels = images.train_images[chosen]
+        if run.training.augmentation == "crop-flip":
+            pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
+        return images.normalised(pixels), images.train_labels[chosen]
+
+    def learning_rate(b: int) -> float:
+        if run.training.decay == "cosine":
+            return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
+        return run.learning_rate
+
+    mode = run.mode
+    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
+    warm_up = mode.warm_up_epochs * per_epoch
+    return distributed.make_pipeline(
+        stages,
+        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
+        loss=cross_entropy,
+        batch=batch,
+        lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
+        prediction=mode.prediction,
+        trace=trace,
+    )
