@@ -7,10 +7,11 @@ report: "../report/workflow.rst"
 rule notebook:
     input:
         sources("results.run"),
+        sources("calibration.calibrate"),
         sources("figures.gantt"),
-        sources("figures.paper"),
+        sources("results.load"),
         all_runs,
-        rules.calibration.input,
+        expand(f"{RESULTS}/tables/{{table}}.csv", table=["runs", "targets", "table2"]),
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
         template=f"{workflow.basedir}/workflow/notebooks/offline/index.html.j2",
         profile=ancient(PROFILE_FILE),
