@@ -38,6 +38,7 @@ _HOME = {
     "load_profile": "profile.profile.load_profile",
     "load_run": "results.load.load_run",
     "load_runs": "results.load.load_runs",
+    "load_schedule": "results.load.load_schedule",
     "load_table": "results.load.load_table",
     "plan": "schedule.table.build",
     "preset": "tile.config.preset",

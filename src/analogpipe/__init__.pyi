@@ -22,6 +22,7 @@ from analogpipe.profile.profile import load_profile as load_profile
 from analogpipe.results.load import load_claims as load_claims
 from analogpipe.results.load import load_run as load_run
 from analogpipe.results.load import load_runs as load_runs
+from analogpipe.results.load import load_schedule as load_schedule
 from analogpipe.results.load import load_table as load_table
 from analogpipe.results.run import compare as compare
 from analogpipe.schedule.modes import MODES as MODES

@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from analogpipe.files import FileError
-from analogpipe.results.run import METRICS, FinishedRun, find, read
+from analogpipe.results.run import METRICS, FinishedRun, find, read, read_schedule
+from analogpipe.schedule.table import Schedule
 
 
 def load_run(folder: str | Path) -> FinishedRun:
@@ -42,6 +43,16 @@ def load_runs(root: str | Path) -> pd.DataFrame:
     if not frames:
         raise FileError(f"{root}: found no finished run below it")
     return pd.concat(frames, ignore_index=True)
+
+
+def load_schedule(path: str | Path) -> Schedule:
+    """Read and check a table of actions as text (a run's ``schedule.txt``, or your own).
+
+    Raises:
+        FileError: the file cannot be read.
+        ScheduleError: the table cannot run; names the slot that is wrong.
+    """
+    return read_schedule(Path(path))
 
 
 def load_table(root: str | Path, name: str) -> pd.DataFrame:
