@@ -208,13 +208,14 @@ class Profile(Strict):
         )
 
 
-def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
     """Read and check a profile's YAML file and the devices that it names.
 
     ``overrides`` (``KEY=VALUE``) take the place of what the file says.
 
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
+    path = Path(path)
     profile = checked(Profile, override(read_yaml(path), overrides), path)
     if profile.analog_devices:
         known = load_devices(path.parent / profile.devices_file)
@@ -234,10 +235,10 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     return profile
 
 
-def load_devices(path: Path) -> dict[str, TileConfig]:
+def load_devices(path: str | Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
     tiles = {}
-    for name, entry in read_yaml(path).items():
+    for name, entry in read_yaml(Path(path)).items():
         try:
             tiles[str(name)] = TileConfig.parse(entry)
         except TileConfigError as error:
