@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analogpipe.calibration.calibrate import CalibrationError, calibrate, calibrate_csv, main
+from analogpipe.calibration.calibrate import CalibrationError, calibrate, calibrate_csv
 from analogpipe.calibration.element import population
 from analogpipe.calibration.measure import MeasurementError, measure
 from analogpipe.device.parameters import (
@@ -20,6 +20,7 @@ from analogpipe.device.parameters import (
 from analogpipe.device.presets import PRESETS
 from analogpipe.device.response import draw
 from analogpipe.files import FileError
+from analogpipe.jobs.calibrate import main
 from analogpipe.profile.profile import load_tile
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig, digital
