@@ -152,12 +152,12 @@ class PairUpdater:
         # most pulses first: those that are left are the first ones
         counts, order = counts[hit].sort(descending=True)
         hit = hit[order]
-        response, state = self._pair.response.of(hit), self._state.view(-1)
+        response, state = self._pair.response.at(hit), self._state.view(-1)
         values = state[hit].unsqueeze(0)
         left, done = len(hit), 0
         while left:
             if left < response.low.shape[1]:
-                response = response.of(slice(left))
+                response = response.at(slice(left))
             response.pulse(values[:, :left], self._up, self.generator)
             done += 1
             left = int((counts[:left] > done).sum())
