@@ -31,7 +31,8 @@ from analogpipe.pipeline.launch import launch
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.processes import is_leader, make_pipeline
 from analogpipe.profile.profile import load_profile
-from analogpipe.schedule.table import build, density
+from analogpipe.schedule.modes import density
+from analogpipe.schedule.table import build
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "results/bench/pipeline.json"

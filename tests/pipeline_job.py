@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.processes import is_leader, make_pipeline
-from analogpipe.schedule.table import SYNC_MODES
+from analogpipe.schedule.modes import SYNC_MODES
 from analogpipe.seeds import generator
 from tiny_network import BATCH, WIDTH, pipeline_parts
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from analogpipe.schedule.table import MODES, SYNC_MODES
+from analogpipe.schedule.modes import MODES, SYNC_MODES
 
 
 @st.composite

@@ -15,11 +15,14 @@ from analogpipe.experiment import data
 from analogpipe.experiment.estimate import _latency, estimate, measure
 from analogpipe.figures import curves
 from analogpipe.figures.gantt import cells
-from analogpipe.overrides import override
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile, load_tile
 from analogpipe.results import run as runs
-from analogpipe.schedule.table import MODES, Kind, Schedule, build
+from analogpipe.results.compare import compare
+from analogpipe.schedule.modes import MODES
+from analogpipe.schedule.table import Action, build
+from analogpipe.schedule.text import from_text
 from analogpipe.schedule.timing import simulate
+from analogpipe.settings import override
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("train", "calibrate", "schedule", "estimate", "list", "show", "compare", "validate")
@@ -135,7 +138,7 @@ def test_schedule(run, tmp_path, mode):
         assert result.exit_code == 0, result.output
     table = build(mode, 3, 6, mini_batch)
     assert f"{table.cycles} cycles, density {table.density:.4f}" in result.stdout
-    assert Schedule.from_text((tmp_path / "table.txt").read_text()) == table
+    assert from_text((tmp_path / "table.txt").read_text()) == table
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
     from_file = run("schedule", "table.txt")
     assert from_file.stdout.splitlines() == result.stdout.splitlines()[:-1]
@@ -159,7 +162,7 @@ def test_cells_are_the_table(mode):
     table = build(mode, 3, 5)
     shown = cells(table, 0, table.cycles)
     assert len(shown) == 2 * 3 * 5
-    assert sum(cell.updates for cell in shown) == (table.kind == Kind.U).sum()
+    assert sum(cell.updates for cell in shown) == (table.kind == Action.U).sum()
 
 
 def test_estimate_is_what_a_run_records(run, trained, tiny_profile):
@@ -196,7 +199,7 @@ def test_a_profile_is_the_sum_of_its_runs(tiny_profile, monkeypatch):
     measured = []
 
     def fake(run, images, seconds):
-        measured.append((run.device, run.mode, run.stages))
+        measured.append((run.device, run.mode.name, run.stages))
         return module.Measured(1.0, 0.0, 0, 10, 0)
 
     monkeypatch.setattr(module, "measure", fake)
@@ -234,9 +237,9 @@ def test_list_and_show(run, trained):
 
 
 def test_compare(run, trained):
-    frame = runs.compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 0.2)
+    frame = compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 0.2)
     rows = frame.set_index("quantity")
-    assert rows.loc["schedule.schedule", ["one", "two"]].tolist() == ["sequential", "async"]
+    assert rows.loc["mode.schedule", ["one", "two"]].tolist() == ["sequential", "async"]
     assert rows.loc["stages", ["one", "two"]].tolist() == [1, 3]
     assert "seed" not in rows.index
     for what in ("samples", "cycles"):

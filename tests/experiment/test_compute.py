@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from analogpipe.checked import ConfigError
-from analogpipe.experiment.compute import Autocast, prepare
+from analogpipe.experiment.machine import Autocast, prepare
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.profile.profile import Compute
+from analogpipe.profile.sections import Compute
+from analogpipe.settings import ConfigError
 from analogpipe.tile.config import TileConfig
 
 

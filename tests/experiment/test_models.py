@@ -7,7 +7,7 @@ from torch import nn
 from analogpipe.experiment import models
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.pipeline.reads import reads
-from analogpipe.profile.profile import Cnn, Mlp, ResNet
+from analogpipe.profile.sections import Cnn, Mlp, ResNet
 from analogpipe.schedule.partition import partition
 from analogpipe.tile.config import TileConfig
 

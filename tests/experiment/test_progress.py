@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from analogpipe.cli.workflow_log import RunsDone
-from analogpipe.experiment import memory, progress
+from analogpipe.experiment import machine, progress
 from analogpipe.experiment.progress import Progress, duration
 
 
@@ -89,10 +89,10 @@ def test_a_terminal_has_a_bar(capsys):
 
 
 def test_peak_memory_counts_what_was_freed():
-    before = memory.peak()
+    before = machine.peak_memory()
     size = before + 2**26  # more than anything so far
     torch.ones(size // 4)
-    assert memory.peak() >= size
+    assert machine.peak_memory() >= size
 
 
 class Workflow:

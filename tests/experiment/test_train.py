@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,17 @@ import pandas as pd
 import pytest
 import torch
 
-from analogpipe.checked import ConfigError
-from analogpipe.experiment import checkpoint, data, provenance
-from analogpipe.experiment import train as training
+from analogpipe.experiment import checkpoint, course, data, evaluation, provenance
 from analogpipe.experiment.pauses import Pace
-from analogpipe.experiment.train import METRICS, make_pipeline, train
+from analogpipe.experiment.run import make_pipeline
+from analogpipe.experiment.train import train
 from analogpipe.files import FileError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile import interval
-from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
-from analogpipe.schedule.table import Schedule, build
+from analogpipe.profile.profile import DIGITAL, METRICS, load_devices, load_profile
+from analogpipe.profile.sections import parse_interval
+from analogpipe.schedule.table import build
+from analogpipe.schedule.text import from_text
+from analogpipe.settings import ConfigError
 
 DEVICE = "linear-tau0.6"
 ROOT = Path(__file__).parents[2]
@@ -75,7 +77,7 @@ def test_files_of_a_run(make_run, tmp_path):
     assert record["cycles"] == 2 * (120 + 2)
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
     assert record["wall_seconds"] > 0
-    table = Schedule.from_text((tmp_path / "schedule.txt").read_text())
+    table = from_text((tmp_path / "schedule.txt").read_text())
     assert table == build("async", 3, 120)
     assert {"git_commit", "device", "threads"} <= set(record)
 
@@ -140,7 +142,7 @@ def test_interval_changes_the_checkpoints_alone(make_run, tmp_path, monkeypatch,
 @pytest.mark.parametrize("device", [DIGITAL, DEVICE])
 def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys, device):
     for name, measured in (("with", 0.0), ("without", float("inf"))):
-        monkeypatch.setattr(training, "MEASURED", measured)
+        monkeypatch.setattr(course, "MEASURED", measured)
         train(make_run(device), tmp_path / name)
         said = re.findall(
             r"^estimated \S+ \S+ and [0-9.]+ GiB: \S+ ms a micro-batch, 120 micro-batches",
@@ -153,7 +155,7 @@ def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(("left", "saves"), [(59.0, False), (61.0, True)])
 def test_a_long_run_saves_at_once(left, saves):
-    pace = Pace(interval.parse("1 min"), 40)
+    pace = Pace(parse_interval("1 min"), 40)
     assert not pace.due(3)
     pace.begin(left)
     assert pace.due(4) == saves
@@ -167,6 +169,18 @@ def test_another_interval_goes_on_from_the_same_checkpoints(make_run):
     assert provenance.key(make_run(), "other data") not in keys
 
 
+def test_key_sees_every_source_of_the_package(make_run, tmp_path, monkeypatch):
+    copy = tmp_path / "analogpipe"
+    shutil.copytree(provenance.SOURCES, copy)
+    keys = {provenance.key(make_run(), "data")}
+    monkeypatch.setattr(provenance, "SOURCES", copy)
+    assert provenance.key(make_run(), "data") in keys
+    for deep in ("tile/kernels/compiled.py", "seeds.py"):
+        (copy / deep).write_text((copy / deep).read_text() + "# edited\n")
+        keys.add(provenance.key(make_run(), "data"))
+    assert len(keys) == 3
+
+
 @pytest.mark.parametrize("text", ["0 s", "5", "5 hours", "-1 s", "1.5 micro-batches", "", 7, None])
 def test_bad_interval_is_refused(edited, text):
     with pytest.raises(
@@ -176,9 +190,9 @@ def test_bad_interval_is_refused(edited, text):
 
 
 def test_intervals_are_read():
-    assert interval.parse("1.5 min") == (90.0, None)
-    assert interval.parse("2 h") == (7200.0, None)
-    assert interval.parse("500 micro-batches") == (None, 500)
+    assert parse_interval("1.5 min") == (90.0, None)
+    assert parse_interval("2 h") == (7200.0, None)
+    assert parse_interval("500 micro-batches") == (None, 500)
 
 
 def test_split_given_by_the_user(make_run):
@@ -195,7 +209,7 @@ def test_split_given_by_the_user(make_run):
 @pytest.mark.parametrize("device", [DIGITAL, DEVICE])
 def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
     plain = make_run(device)
-    mitigated = plain.model_copy(update={"schedule": plain.schedule.model_copy(update=options)})
+    mitigated = plain.model_copy(update={"mode": plain.mode.model_copy(update=options)})
     for name, run in (("plain", plain), ("mitigated", mitigated)):
         train(run, tmp_path / name)
     plain_bytes, bytes_ = (
@@ -207,8 +221,8 @@ def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
 def test_one_process_per_stage_gives_the_same_bytes(tiny_profile, tmp_path):
     options = ["--profile", str(tiny_profile), "--device", "digital", "--mode", "async",
                "--stages", "3", "--seed", "0", "--out"]  # fmt: skip
-    many = ["analogpipe.pipeline.processes", "--stages", "3", "analogpipe.experiment.train"]
-    for name, module in (("one", ["analogpipe.experiment.train"]), ("many", many)):
+    many = ["analogpipe.jobs.processes", "--stages", "3", "analogpipe.jobs.train"]
+    for name, module in (("one", ["analogpipe.jobs.train"]), ("many", many)):
         command = [sys.executable, "-m", *module, *options, str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=300)
     one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "many"))
@@ -305,7 +319,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
 
 def test_full_disk_ends_the_command_with_one_line(tiny_profile, tmp_path):
     """The limit on the size of a file, in units of 1024 bytes, stands for the full disk."""
-    command = [sys.executable, "-m", "analogpipe.experiment.train", "--profile", str(tiny_profile),
+    command = [sys.executable, "-m", "analogpipe.jobs.train", "--profile", str(tiny_profile),
                "--device", "digital", "--mode", "async", "--stages", "3", "--seed", "0",
                "--out", str(tmp_path)]  # fmt: skip
     result = subprocess.run(
@@ -351,6 +365,6 @@ def test_noise_of_evaluation_leaves_training_alone(make_run):
         for clock in range(5, 60, 10):
             pipeline.run(until=clock)
             for _ in range(looks):
-                training.evaluate(pipeline, images)
+                evaluation.evaluate(pipeline, images)
         ends.append(next(iter(pipeline.stages[0].module.buffers())).clone())
     assert torch.equal(*ends)

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from analogpipe.calibration.measure import MeasurementError, read_csv
 from analogpipe.experiment.checkpoint import Checkpoint, Store
 from analogpipe.files import FileError
-from analogpipe.overrides import override
 from analogpipe.profile.profile import load_devices, load_profile, load_tile
 from analogpipe.results import run as runs
-from analogpipe.schedule.table import MODES, Schedule, ScheduleError, build
+from analogpipe.schedule.modes import MODES, ScheduleError
+from analogpipe.schedule.table import build
+from analogpipe.schedule.text import from_text, to_text
+from analogpipe.settings import override
 
 ROOT = Path(__file__).parents[2]
 PROFILE = (ROOT / "tests" / "profiles" / "tiny.yaml").read_text()
@@ -159,7 +161,7 @@ def tables(draw: st.DrawFn) -> str:
     """The text of a schedule with some tokens or characters replaced."""
     mode = draw(st.sampled_from(MODES))
     sync = mode.startswith("sync")
-    text = build(mode, draw(st.integers(1, 3)), 4, 2 if sync else 1).to_text()
+    text = to_text(build(mode, draw(st.integers(1, 3)), 4, 2 if sync else 1))
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(text)))
         new = draw(
@@ -176,11 +178,11 @@ HEADER = "# mode=async stages={} micro_batches={} mini_batch={}\n"
 @given(text=tables() | st.text(max_size=60))
 def test_schedule(text):
     try:
-        table = Schedule.from_text(text)
+        table = from_text(text)
     except ScheduleError as error:
         assert str(error)
     else:
-        assert Schedule.from_text(table.to_text()) == table
+        assert from_text(to_text(table)) == table
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_schedule(text):
 )
 def test_nasty_schedule(text):
     with pytest.raises(ScheduleError):
-        Schedule.from_text(text)
+        from_text(text)
 
 
 @pytest.fixture(scope="module")

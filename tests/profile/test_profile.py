@@ -1,14 +1,15 @@
 """A bad configuration gives one line that names file, key, what was found and what is allowed."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from analogpipe.checked import ConfigError
 from analogpipe.files import FileError
-from analogpipe.profile.profile import load_profile
+from analogpipe.profile.profile import Run, load_profile
+from analogpipe.settings import ConfigError, checked
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +97,7 @@ def test_shipped_profiles_load(profile):
 )
 def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "analogpipe.experiment.train", "--device", "digital", "--mode", "async",
+    command = [sys.executable, "-m", "analogpipe.jobs.train", "--device", "digital", "--mode", "async",
                "--stages", "1", "--seed", "0", "--out", str(out),
                "--profile", str(edited(path, value))]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -115,3 +116,18 @@ def test_run_outside_the_profile(tiny_profile, changes, word):
     address = {"device": "digital", "mode": "async", "stages": 1, "seed": 0}
     with pytest.raises(ConfigError, match=word):
         load_profile(tiny_profile).run(**(address | changes))
+
+
+def test_record_of_an_older_run_is_read(tiny_profile):
+    run = load_profile(tiny_profile).run("digital", "sync", 3, 0)
+    record = json.loads(run.model_dump_json())
+    older = record | {"mode": "sync", "schedule": {"schedule": "sync", "mini_batch": 2}}
+    assert checked(Run, older, "run.json") == run
+    assert (run.mode.name, run.mode.schedule, run.mode.mini_batch) == ("sync", "sync", 2)
+    with pytest.raises(ConfigError, match=r"^run\.json: mode: unknown key"):
+        checked(Run, older | {"schedule": {"schedule": "sync", "mini": 2}}, "run.json")
+
+
+def test_a_mode_takes_its_name_from_its_key_alone(edited):
+    with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: mini_batch"):
+        load_profile(edited("modes.sync.name", "other"))

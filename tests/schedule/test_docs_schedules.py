@@ -9,7 +9,9 @@ import torch
 
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.schedule import staleness
-from analogpipe.schedule.table import MODES, SYNC_MODES, Kind, Schedule, build
+from analogpipe.schedule.modes import MODES, SYNC_MODES
+from analogpipe.schedule.table import Action, build
+from analogpipe.schedule.text import from_text
 from tiny_network import Scale, half_square
 
 TEXT = (Path(__file__).parents[2] / "docs/schedules.md").read_text()
@@ -25,7 +27,7 @@ def test_every_mode_has_a_page() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_table_of_a_page_is_the_one_that_runs(mode: str) -> None:
     (block,) = re.findall(r"```\n(.*?)```", PAGES[mode], re.S)
-    assert Schedule.from_text(block) == build(mode, 3, 4, 4 if mode in SYNC_MODES else 1)
+    assert from_text(block) == build(mode, 3, 4, 4 if mode in SYNC_MODES else 1)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode.startswith("async")])
@@ -57,7 +59,7 @@ def test_the_worked_example_of_a_page_is_what_a_run_gives(mode: str) -> None:
     table = run.schedule
     for clock in range(table.cycles):
         run.run(until=clock + 1)
-        here = (table.clock == clock) & (table.kind == Kind.U)
+        here = (table.clock == clock) & (table.kind == Action.U)
         for m, b in zip(table.stage[here], table.micro_batch[here], strict=True):
             after[int(b)][m - 1] = float(modules[m - 1].weight.detach())
     for label, b in (("after micro-batch 0", 0), ("after micro-batch 1", 1), ("after all four", 3)):

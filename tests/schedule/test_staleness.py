@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from analogpipe.schedule import staleness
-from analogpipe.schedule.table import Kind, ScheduleError, build
+from analogpipe.schedule.modes import ScheduleError
+from analogpipe.schedule.table import Action, build
 from schedule_sizes import sizes
 
 
@@ -23,7 +24,7 @@ def test_closed_forms_equal_the_counts_in_the_table(s: tuple[str, int, int, int]
         assert np.array_equal(staleness.gap(mode, stages, b, m, n), used - forward)
         assert np.array_equal(staleness.staleness(mode, stages, b, m, n), backward - forward)
         held = np.cumsum(
-            np.select([(kind := table.row(m).kind) == Kind.F, kind == Kind.B], [1, -1])
+            np.select([(kind := table.row(m).kind) == Action.F, kind == Action.B], [1, -1])
         )
         assert staleness.in_flight(mode, stages, k, n, m) == held.max()
 

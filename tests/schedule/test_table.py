@@ -7,14 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogpipe.schedule import table as schedule
-from analogpipe.schedule.table import (
-    Kind,
-    Schedule,
-    ScheduleError,
-    build,
-    validate,
-)
+from analogpipe.schedule import modes as schedule
+from analogpipe.schedule.modes import ScheduleError
+from analogpipe.schedule.table import Action, Schedule, build, validate
+from analogpipe.schedule.text import from_text, to_text
 from schedule_sizes import sizes
 
 ASYNC = """\
@@ -48,9 +44,9 @@ F0 . . B0+U0 F1 . . B1+U1
 
 @pytest.mark.parametrize("text", [ASYNC, FULL_DUPLEX, SYNC, SYNC_1F1B, SEQUENTIAL])
 def test_tables_worked_out_by_hand(text: str) -> None:
-    table = Schedule.from_text(text)
-    assert build(table.mode, table.stages, table.micro_batches, table.mini_batch) == table
-    assert table.to_text() == text
+    table = from_text(text)
+    assert build(table.name, table.stages, table.micro_batches, table.mini_batch) == table
+    assert to_text(table) == text
 
 
 @given(sizes())
@@ -60,7 +56,7 @@ def test_a_built_table_is_valid_and_has_the_closed_forms(s: tuple[str, int, int,
     validate(table)
     assert table.cycles == schedule.cycles(*s)
     assert table.density == pytest.approx(schedule.density(*s), rel=1e-12)
-    assert Schedule.from_text(table.to_text()) == table
+    assert from_text(to_text(table)) == table
 
 
 @given(sizes(), st.data())
@@ -81,7 +77,7 @@ def test_a_table_with_one_action_moved_or_dropped_is_refused(
         clock[a] = table.clock[data.draw(st.sampled_from(others.tolist()))]
         order = np.lexsort((table.stage, table.kind, clock))
         columns = [c[order] for c in (clock, table.stage, table.kind, table.micro_batch)]
-        if s[0] == "async-full-duplex" and table.kind[a] != Kind.U:
+        if s[0] == "async-full-duplex" and table.kind[a] != Action.U:
             return  # its slots hold two actions, some moves are harmless
     with pytest.raises(ScheduleError, match="clock"):
         validate(Schedule(*s, *columns))
@@ -127,13 +123,13 @@ def test_a_broken_table_is_refused_with_the_slot_named(
 ) -> None:
     assert old in text
     with pytest.raises(ScheduleError, match="(?s)^" + message.replace("+", r"\+")):
-        Schedule.from_text(text.replace(old, new, 1))
+        from_text(text.replace(old, new, 1))
 
 
 def test_the_error_shows_the_table_cropped() -> None:
     table = build("async", 16, 1000)
-    moved = (table.stage == 5) & (table.micro_batch == 500) & (table.kind == Kind.F)
-    kind = np.where(moved, Kind.B, table.kind)
+    moved = (table.stage == 5) & (table.micro_batch == 500) & (table.kind == Action.F)
+    kind = np.where(moved, Action.B, table.kind)
     order = np.lexsort((table.stage, kind, table.clock))
     columns = [c[order] for c in (table.clock, table.stage, kind, table.micro_batch)]
     with pytest.raises(ScheduleError, match="stage 5, clock 1027: F500 is there 0 times") as error:
@@ -162,7 +158,7 @@ def test_bad_sizes_are_refused(arguments: tuple[str, int, int], message: str) ->
 def test_rows_hold_the_actions_of_one_stage_in_order() -> None:
     row = build("async", 3, 4).row(3)
     assert row.clock.tolist() == [2, 3, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9]
-    assert row.kind.tolist() == [Kind.F, Kind.B, Kind.U] * 4
+    assert row.kind.tolist() == [Action.F, Action.B, Action.U] * 4
     assert row.micro_batch.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
 
 

@@ -11,8 +11,9 @@ from torch import nn
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.pipeline import reads as costs
-from analogpipe.schedule import table as schedule
-from analogpipe.schedule.table import Kind, ScheduleError, build
+from analogpipe.schedule import modes as schedule
+from analogpipe.schedule.modes import ScheduleError
+from analogpipe.schedule.table import Action, build
 from analogpipe.schedule.timing import simulate
 from analogpipe.tile.config import TileConfig
 from schedule_sizes import sizes
@@ -42,17 +43,17 @@ def test_unequal_stages_keep_every_order(s: tuple[str, int, int, int], data: st.
     slot = [max(f, b) for f, b in zip(forward, backward, strict=True)]
     full_duplex = mode == "async-full-duplex"
     for (m, kind, b), (start, end) in when.items():
-        if kind == Kind.U:
-            assert end == when[m, Kind.B, b][1]
+        if kind == Action.U:
+            assert end == when[m, Action.B, b][1]
             continue
-        own = (forward if kind == Kind.F else backward)[m - 1]
+        own = (forward if kind == Action.F else backward)[m - 1]
         assert end - start in ((own, slot[m - 1]) if full_duplex else (own,))
-        if kind == Kind.F and m > 1:
-            assert start >= when[m - 1, Kind.F, b][1]
-        if kind == Kind.B and m < stages:
-            assert start >= when[m + 1, Kind.B, b][1]
+        if kind == Action.F and m > 1:
+            assert start >= when[m - 1, Action.F, b][1]
+        if kind == Action.B and m < stages:
+            assert start >= when[m + 1, Action.B, b][1]
     for m in range(1, stages + 1):
-        here = sorted(when[key] for key in when if key[0] == m and key[1] != Kind.U)
+        here = sorted(when[key] for key in when if key[0] == m and key[1] != Action.U)
         if not full_duplex:
             assert all(x[1] <= y[0] for x, y in pairwise(here))
         fill, drain = sum(forward[: m - 1]), sum(backward[: m - 1])

@@ -4,16 +4,18 @@
 # On a cluster too it runs where Snakemake does: the other nodes seldom reach the Internet.
 rule data:
     input:
-        sources("experiment.datasets"),
+        sources("jobs.data"),
         profile=ancient(PROFILE_FILE),
     output:
-        file=f"{RESULTS}/data.safetensors",
+        file="<results>/data.safetensors",
     log:
-        f"logs/{PROFILE.profile}/data.log",
+        "<logs>/data.log",
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=PROFILE.dataset.model_dump_json(include={"kind", "name", "path"}),
+        reruns_when_changed=PROFILE.dataset.model_dump_json(
+            include={"kind", "name", "path"}
+        ),
     shell:
-        "python -m analogpipe.experiment.datasets --profile {input.profile} --out {output.file} 2>&1 | tee {log}"
+        "python -m analogpipe.jobs.data --profile {input.profile} --out {output.file} 2>&1 | tee {log}"

@@ -3,16 +3,18 @@
 
 rule train:
     input:
-        sources("experiment.train"),
+        sources("jobs.train"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
     output:
-        metrics=f"{RUN}/metrics.csv",
-        record=f"{RUN}/run.json",
-        schedule=f"{RUN}/schedule.txt",
+        metrics="<run>/metrics.csv",
+        record="<run>/run.json",
+        schedule="<run>/schedule.txt",
     log:
-        f"logs/{PROFILE.profile}/train/{{device}}-{{mode}}-M{{stages}}-seed{{seed}}.log",
+        "<logs>/train/{device}-{mode}-M{stages}-seed{seed}.log",
+    benchmark:
+        "<benchmarks>/train/{device}-{mode}-M{stages}-seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -21,38 +23,38 @@ rule train:
     params:
         out=subpath(output.metrics, parent=True),
         tile=tile_option,
-        settings=run_settings,
+        reruns_when_changed=run_settings,
     shell:
-        "python -m analogpipe.experiment.train --profile {input.profile} --device {wildcards.device}"
+        "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
         " {params.tile} --data {input.data} --threads {threads} --out {params.out} > {log} 2>&1"
 
 
 rule execute_schedules:
     input:
-        sources("experiment.record"),
+        sources("jobs.execute_schedules"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:
-        schedules=f"{RESULTS}/schedules/schedules.csv",
-        weights=f"{RESULTS}/schedules/weights.csv",
+        csv(layout.SCHEDULES),
     log:
-        f"logs/{PROFILE.profile}/execute_schedules.log",
+        "<logs>/execute_schedules.log",
     conda:
         ENVIRONMENT
     resources:
         gpu=GPUS,
     params:
-        out=subpath(output.schedules, parent=True),
-        settings=PROFILE.model_dump_json(
+        out=subpath(output[0], parent=True),
+        reruns_when_changed=PROFILE.model_dump_json(
             include={"dataset", "model", "modes", "stages", "training", "compute"},
             exclude={"training": UNIMPORTANT},
         ),
     shell:
-        "python -m analogpipe.experiment.record --profile {input.profile} --data {input.data}"
+        "python -m analogpipe.jobs.execute_schedules --profile {input.profile} --data {input.data}"
         " --out {params.out} > {log} 2>&1"
 
 
 rule training:
     input:
-        all_runs,
+        [folder / "metrics.csv" for folder in run_folders()],
+        [folder / "run.json" for folder in run_folders()],

@@ -6,10 +6,10 @@ and exit status 2. Modules that load slowly are imported by the commands that ne
 
 import typer
 
-from analogpipe.cli.command import OneLineErrors
 from analogpipe.cli.look import compare, list_runs, plot, show
 from analogpipe.cli.make import calibrate, train, validate
 from analogpipe.cli.plan import estimate, schedule
+from analogpipe.jobs.command import OneLineErrors
 
 app = typer.Typer(
     cls=OneLineErrors,

@@ -96,7 +96,7 @@ def calibrate(
     if measured is None:
         result = calibration.calibrate(tile, seed=seed, name=device)
     else:
-        result = calibration.calibrate_csv(tile, measured, reach or None)
+        result = calibration.calibrate_csv(measured, kind=tile, reach=reach or None)
     folder = out or Path("results", "manual", "calibration", device)
     calibration.write(result, folder)
     device_figures.draw_device(folder, device, folder / "device")
@@ -119,7 +119,7 @@ def validate(
     \b
     Example: analogpipe validate config/quick.yaml --set stages=[1,2]
     """
-    from analogpipe.overrides import profile_file
+    from analogpipe.profile.paths import profile_file
     from analogpipe.profile.profile import load_devices, load_profile
 
     path = profile_file(file)

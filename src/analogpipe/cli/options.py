@@ -29,7 +29,7 @@ Tile = Annotated[
 
 def profile_with(name: str, changes: list[str] | None) -> tuple[Path, "Profile"]:
     """Return a profile, with changes, and where it was found."""
-    from analogpipe.overrides import profile_file
+    from analogpipe.profile.paths import profile_file
     from analogpipe.profile.profile import load_profile
 
     path = profile_file(name)

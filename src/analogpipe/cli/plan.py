@@ -42,7 +42,8 @@ def schedule(
 
     from analogpipe.cli import terminal
     from analogpipe.schedule import staleness
-    from analogpipe.schedule.table import MODES, build
+    from analogpipe.schedule.modes import MODES
+    from analogpipe.schedule.table import build
 
     if what in MODES:
         table = build(what, stages, micro_batches, mini_batch)
@@ -60,12 +61,12 @@ def schedule(
     for line in terminal.draw(table, screen.width, first):
         screen.print(line, no_wrap=True)
     screen.print(
-        f"\n{table.mode}: M={table.stages}, K={table.micro_batches}, n={table.mini_batch}: "
+        f"\n{table.name}: M={table.stages}, K={table.micro_batches}, n={table.mini_batch}: "
         f"{table.cycles:,} cycles, density {table.density:.4f}"
     )
     m = np.arange(1, table.stages + 1)
     last = table.micro_batches - 1
-    shape = (table.mode, table.stages)
+    shape = (table.name, table.stages)
     columns = {
         "stage": m,
         "staleness": staleness.staleness(*shape, last, m, table.mini_batch),
@@ -154,7 +155,7 @@ def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tu
 
     start = time.process_time()  # of this process, as a run has it
     torch.set_num_threads(1)  # as the workflow runs it
-    rate = profile.learning_rates.get(run.device, {}).get(run.mode, 0.1)
+    rate = profile.learning_rates.get(run.device, {}).get(run.mode.name, 0.1)
     one = measure(run.model_copy(update={"learning_rate": rate}), images)
     tiles = load_devices(path.parent / profile.devices_file) if profile.analog_devices else {}
     runs, seconds = measure_profile(profile, tiles, images)
@@ -179,9 +180,10 @@ def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tu
 def _draw(table: Any, out: Path, first: int, clocks: int) -> None:
     """Write a schedule as text or as a picture, by the suffix of the file."""
     from analogpipe.files import write_text
+    from analogpipe.schedule.text import to_text
 
     if out.suffix == ".txt":
-        write_text(out, table.to_text())
+        write_text(out, to_text(table))
         return
     from analogpipe.figures.gantt import figure
 

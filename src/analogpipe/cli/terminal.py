@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analogpipe.figures.gantt import cells
-from analogpipe.schedule.table import Kind, Schedule
+from analogpipe.schedule.table import Action, Schedule
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STYLES = {Kind.F: "black on #9ecae1", Kind.B: "white on #a63603"}
+STYLES = {Action.F: "black on #9ecae1", Action.B: "white on #a63603"}
 WIDE = 400
 """Characters of a line in a file, so that no table is folded there."""
 DRAWN = 160
@@ -60,7 +60,7 @@ def draw(schedule: Schedule, width: int, first: int = 0) -> list[Text]:
     ``*`` marks a backward pass after which the weights change.
     """
     most = schedule.micro_batches - 1
-    slot = len(f"F{most}*") * (2 if schedule.mode == "async-full-duplex" else 1) + 1
+    slot = len(f"F{most}*") * (2 if schedule.name == "async-full-duplex" else 1) + 1
     head = len(f"stage {schedule.stages} ")
     clocks = max(1, (min(width, DRAWN) - head) // slot)
     last = min(first + clocks, schedule.cycles)

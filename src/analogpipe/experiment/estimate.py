@@ -9,14 +9,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from analogpipe.experiment import data, memory
+from analogpipe.experiment import data, machine
+from analogpipe.experiment.evaluation import evaluation_seconds
 from analogpipe.experiment.progress import MEASURED
-from analogpipe.experiment.train import evaluation_seconds, make_pipeline
+from analogpipe.experiment.run import make_pipeline
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.pipeline import reads as costs
 from analogpipe.profile.profile import Profile, Run
 from analogpipe.schedule import staleness
-from analogpipe.schedule.table import build, cycles, density
+from analogpipe.schedule.modes import cycles, density
+from analogpipe.schedule.table import build
 from analogpipe.schedule.timing import simulate
 from analogpipe.tile.config import TileConfig
 
@@ -73,7 +75,7 @@ def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
 
     The memory is that of this process, with all that it has done before.
     """
-    total = len(images.train_labels) // run.training.micro_batch * run.training.epochs
+    total = len(images.train_targets) // run.training.micro_batch * run.training.epochs
     pipeline = make_pipeline(run, images, total)
     ends = pipeline.schedule.finished()
     done, step, count, spent = 0, 1, 0, 0.0
@@ -88,7 +90,7 @@ def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
             step = max(1, min(2 * step, int((seconds - spent) / max(took, 1e-6) * step)))
     evaluation = evaluation_seconds(pipeline, images)
     safetensors.torch.save(pipeline.state_dict())
-    return Measured(spent / count, evaluation, memory.peak(), total, run.training.epochs)
+    return Measured(spent / count, evaluation, machine.peak_memory(), total, run.training.epochs)
 
 
 def measure_profile(
@@ -112,18 +114,18 @@ def measure_profile(
 def estimate(run: Run, images: data.Data) -> Estimate:
     """Estimate a run on the pipeline that training would make of it.
 
-    Cycles count equal stages, as the paper does. Latency counts array reads (see costs.reads) and
+    Cycles count equal stages, as the paper does. Latency counts array reads (see pipeline.reads) and
     lets every stage take the time that it needs.
     """
     size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
+    per_epoch = len(images.train_targets) // size
     # One mini-batch makes the same stages as the whole run, without its long table.
-    pipeline = make_pipeline(run, images, max(1, min(per_epoch, run.schedule.mini_batch)))
+    pipeline = make_pipeline(run, images, max(1, min(per_epoch, run.mode.mini_batch)))
     modules = [stage.module for stage in pipeline.stages]
-    x = images.normalised(images.train_images[:size])
+    x = images.prepared(images.train_inputs[:size])
     reads = costs.reads(modules, x)
     micro_batches = per_epoch * run.training.epochs
-    mode, n = run.schedule.schedule, run.schedule.mini_batch
+    mode, n = run.mode.schedule, run.mode.mini_batch
     held = staleness.in_flight(mode, run.stages, micro_batches, n, np.arange(1, run.stages + 1))
     stages = []
     for module, count, in_flight in zip(modules, reads, held.tolist(), strict=True):

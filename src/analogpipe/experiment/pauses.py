@@ -3,7 +3,7 @@
 import math
 import time
 
-from analogpipe.profile.interval import Interval
+from analogpipe.profile.sections import Interval
 
 PERIOD = 1.0
 """Seconds between two pauses, once the run knows its speed."""

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+import analogpipe
 from analogpipe.profile.profile import Run
 
-SOURCES = Path(__file__).parent
+SOURCES = Path(analogpipe.__file__).parent
 
 
 def key(run: Run, data: str) -> str:

@@ -2,20 +2,15 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import torch
-import typer
 
-from analogpipe.cli.command import DataFile
-from analogpipe.cli.command import run as run_command
 from analogpipe.experiment import data
-from analogpipe.experiment.train import make_pipeline
-from analogpipe.files import write_text
+from analogpipe.experiment.run import make_pipeline
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import DIGITAL, Profile, load_profile
-from analogpipe.schedule.table import Kind
+from analogpipe.profile.profile import DIGITAL, Profile
+from analogpipe.schedule.table import Action
 
 LEARNING_RATE = 0.01
 RECORDED = 160
@@ -32,7 +27,7 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
     changes them, and whether each was still in its first storage, as one copy must be.
     """
     images = data.load(profile.dataset, file=file)
-    micro_batches = min(len(images.train_labels) // profile.training.micro_batch, RECORDED)
+    micro_batches = min(len(images.train_targets) // profile.training.micro_batch, RECORDED)
     records, ends = [], []
     for mode in profile.modes:
         for stages in profile.stages:
@@ -43,7 +38,7 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
             frame = pd.DataFrame(
                 pipeline.trace, columns=["clock", "stage", "action", "micro_batch", "version"]
             )
-            frame["action"] = frame["action"].map(lambda kind: Kind(kind).name)
+            frame["action"] = frame["action"].map(lambda kind: Action(kind).name)
             frame.insert(0, "mode", mode)
             frame.insert(1, "stages", stages)
             records.append(frame)
@@ -62,19 +57,3 @@ def _digest(pipeline: Pipeline) -> str:
     for weight in _weights(pipeline):
         digest.update(weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    out: Annotated[Path, typer.Option(help="folder for schedules.csv and weights.csv")],
-    data_file: DataFile = None,
-) -> None:
-    """Execute and record the schedules of a profile."""
-    torch.set_num_threads(1)
-    schedules, weights = execute(load_profile(profile), data_file)
-    write_text(out / "schedules.csv", schedules.to_csv(index=False))
-    write_text(out / "weights.csv", weights.to_csv(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)

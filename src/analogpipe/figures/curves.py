@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analogpipe.figures.paper import COLUMN, count_ticks
+from analogpipe.figures.style import COLUMN, count_ticks
 from analogpipe.results.run import FinishedRun
 
 
@@ -34,7 +34,7 @@ def names(runs: Sequence[FinishedRun]) -> list[str]:
     facts = [
         {
             "device": run.config.device,
-            "mode": run.config.mode,
+            "mode": run.config.mode.name,
             "stages": f"M={run.config.stages}",
             "seed": f"seed {run.config.seed}",
             "learning rate": f"lr {run.config.learning_rate:g}",

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
+from analogpipe.pipeline.optimizer import Make
 from analogpipe.pipeline.stage import Loss, Stage, StageError, under
 from analogpipe.schedule.staleness import counted_versions
-from analogpipe.schedule.table import Kind, Schedule, validate
+from analogpipe.schedule.table import Action, Schedule, validate
 
 Batch = Callable[[int], tuple[Tensor, Tensor]]
 
@@ -34,7 +35,8 @@ class Pipeline:
     the update that comes after its backward; both must be functions of ``b`` alone. ``lr`` may be
     a sequence of such functions, one per stage. ``prediction`` is the decay of the moving average
     from which stages with a delay predict the weights of their forwards (see mitigation), None for
-    no prediction.
+    no prediction. ``optimizer`` makes the optimizer of a stage's parameters (see optimizer), plain SGD
+    where it is not given.
 
     A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
     stage (0-based); who passes it must carry the messages.
@@ -49,6 +51,7 @@ class Pipeline:
         batch: Batch,
         lr: LearningRate | Sequence[LearningRate],
         prediction: float | None = None,
+        optimizer: Make | None = None,
         trace: bool = False,
         only: int | None = None,
     ) -> None:
@@ -59,7 +62,7 @@ class Pipeline:
         self._rates = [lr] * count if callable(lr) else list(lr)
         if len(self._rates) != count:
             raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
-        if prediction is not None and schedule.mode == "async-stash":
+        if prediction is not None and schedule.name == "async-stash":
             raise StageError("prediction is for modes with live weights, not for async-stash")
         self.schedule = schedule
         self.clock = 0
@@ -74,10 +77,11 @@ class Pipeline:
             self._stages[i] = Stage(
                 stages[i],
                 loss=loss if i == count - 1 else None,
-                stash=schedule.mode == "async-stash",
+                stash=schedule.name == "async-stash",
                 prediction=None
                 if prediction is None or not self._delayed[i]
                 else Prediction(stages[i], gaps.tolist(), prediction),
+                optimizer=optimizer,
             )
         here = slice(None) if only is None else schedule.stage == only + 1
         columns = (schedule.clock, schedule.stage, schedule.kind, schedule.micro_batch)
@@ -101,7 +105,7 @@ class Pipeline:
         end = self.schedule.cycles if until is None else min(until, self.schedule.cycles)
         first, last = (int(a) for a in np.searchsorted(self._table[0], [self.clock, end]))
         self._find_kept(first, last)
-        forward, backward = int(Kind.F), int(Kind.B)
+        forward, backward = int(Action.F), int(Action.B)
         for low in range(first, last, _CHUNK):
             chunk = slice(low, min(low + _CHUNK, last))
             for clock, m, kind, b in zip(*(c[chunk].tolist() for c in self._table), strict=True):
@@ -129,7 +133,7 @@ class Pipeline:
     def _count_finished(self, first: int, last: int) -> None:
         """Add the backwards in these rows of the table, so that a run in many pieces reads it once."""
         _, stage, kind, _ = (column[first:last] for column in self._table)
-        self._finished += np.bincount(stage[kind == Kind.B], minlength=len(self._finished))
+        self._finished += np.bincount(stage[kind == Action.B], minlength=len(self._finished))
 
     def _forward(self, stage: Stage, i: int, b: int) -> None:
         if i == 0:

@@ -1,36 +1,33 @@
 """One process per stage: the same table, the same arithmetic, messages over torch.distributed.
 
 Who sends what to whom, and when, follows from the schedule alone; there is no negotiation. A
-process is started for each stage by torchrun or by this module's command, e.g. with four stages
+process is started for each stage by torchrun or by the job ``processes``, e.g. with four stages
 
     torchrun --nproc-per-node 4 -m PACKAGE.MODULE OPTIONS
-    python -m analogpipe.pipeline.processes --stages 4 PACKAGE.MODULE OPTIONS
+    python -m analogpipe.jobs.processes --stages 4 PACKAGE.MODULE OPTIONS
 
 where the module makes its pipeline by :func:`make_pipeline`. If a stage dies or stalls, the job
-ends within ``limit`` seconds plus those of ``launcher.GRACE`` and names the stage.
+ends within ``limit`` seconds plus those of ``launch.GRACE`` and names the stage.
 """
 
 import atexit
 import os
-import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import typer
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from analogpipe.pipeline.launch import launch
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.stage import StageError
 from analogpipe.pipeline.watchdog import ALL, Watch
-from analogpipe.schedule.table import Kind, Schedule
+from analogpipe.schedule.table import Action, Schedule
 
 LIMIT = 20.0
 """Seconds without progress after which a stage counts as stalled. One action must take less."""
@@ -192,13 +189,13 @@ class ProcessPipeline(Pipeline):
         down, up = (dist.new_group(backend=backend) for _ in range(2))
         self._to_next = _Sender(rank + 1, down)
         self._to_previous = _Sender(rank - 1, up)
-        self._inputs = self._receiver(rank - 1, down, Kind.F)
-        self._errors = self._receiver(rank + 1, up, Kind.B)
+        self._inputs = self._receiver(rank - 1, down, Action.F)
+        self._errors = self._receiver(rank + 1, up, Action.B)
         if rank > 0:
             self._outputs[rank - 1] = self._inputs.box
         self._gradients[rank] = self._errors.box
 
-    def _receiver(self, peer: int, group: dist.ProcessGroup | None, kind: Kind) -> _Receiver:
+    def _receiver(self, peer: int, group: dist.ProcessGroup | None, kind: Action) -> _Receiver:
         row = self.schedule.row(peer + 1)
         return _Receiver(peer, group, row.clock[row.kind == kind], self._device)
 
@@ -316,20 +313,3 @@ def _send_any(message: Tensor, peer: int) -> None:
 
 def _receive_any(peer: int) -> Tensor:
     return _Receiver(peer, dist.group.WORLD, (0,), torch.device("cpu")).take(0)
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-def main(
-    stages: Annotated[int, typer.Option(min=1, help="number of stages, a process for each")],
-    module: Annotated[str, typer.Argument(help="module to run in each process")],
-    options: Annotated[list[str] | None, typer.Argument(help="its options")] = None,
-) -> None:
-    """Run a module in one process per stage on this machine."""
-    raise SystemExit(launch([sys.executable, "-m", module, *(options or [])], stages))
-
-
-if __name__ == "__main__":
-    app()

@@ -5,198 +5,20 @@ This module imports no torch, so that the workflow can check a configuration in 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from analogpipe.checked import ConfigError, checked
 from analogpipe.files import read_yaml
-from analogpipe.overrides import override
-from analogpipe.profile import interval
+from analogpipe.profile.sections import Compute, Dataset, Mode, Model, NamedMode, Sweep, Training
 from analogpipe.profile.theory import Theory
 from analogpipe.schedule.partition import PartitionError, from_sizes
-from analogpipe.schedule.table import MODES
-from analogpipe.strict import Name, Strict
+from analogpipe.settings import ConfigError, Name, Strict, checked, override
 from analogpipe.tile.config import TileConfig, TileConfigError
 
 DIGITAL = "digital"
-
-
-class Dataset(Strict):
-    """Where the images come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
-
-    kind: Literal["digits", "mnist", "cifar10", "image_folder"] = Field(
-        description="digits (scikit-learn's handwritten digits), mnist, cifar10 or image_folder"
-    )
-    name: Name = Field(description="label of the data in every path, table and figure")
-    path: str | None = Field(
-        default=None,
-        description="folder that holds the data, relative to the working directory; mnist and cifar10 "
-        "are downloaded to it by the workflow's rule `data` if they are not there",
-    )
-    train: int | None = Field(
-        default=None, ge=1, description="use only so many training images (all when not given)"
-    )
-    test: int | None = Field(
-        default=None, ge=1, description="use only so many test images (all when not given)"
-    )
-    validation: int = Field(
-        ge=1, description="training images that a sweep holds out to pick the learning rate"
-    )
-
-    @model_validator(mode="after")
-    def _path_where_needed(self) -> "Dataset":
-        if self.kind != "digits" and self.path is None:
-            raise ValueError(f"path is required for kind {self.kind}")
-        return self
-
-
-class Mlp(Strict):
-    """Fully connected network: ``depth`` blocks of one linear layer and tanh, the last one the classifier."""
-
-    kind: Literal["mlp"]
-    name: Name = Field(description="label of the network in every path, table and figure")
-    depth: int = Field(ge=2, description="number of blocks")
-    width: int = Field(ge=1, description="units of a hidden layer")
-    residual: bool = Field(
-        default=True,
-        description="a block between the first and the last adds its input to its output",
-    )
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks, the largest number of stages."""
-        return self.depth
-
-
-class Cnn(Strict):
-    """Convolutional network of 8 blocks with tanh: a 5x5 convolution with stride 2, two residual 3x3
-    ones, a 3x3 one with stride 2 and twice the channels, two residual ones, a hidden and a last
-    linear layer."""
-
-    kind: Literal["cnn"]
-    name: Name = Field(description="label of the network in every path, table and figure")
-    width: int = Field(ge=1, description="channels of the first three convolutions")
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks, the largest number of stages."""
-        return 8
-
-
-class ResNet(Strict):
-    """Residual network for small images: a 3x3 stem, four groups of basic blocks, a linear classifier.
-
-    Batch normalisation is digital. Each basic block is cut in two, so that ``layers: 10`` makes 10
-    blocks and ``layers: 18`` makes 18.
-    """
-
-    kind: Literal["resnet"]
-    name: Name = Field(description="label of the network in every path, table and figure")
-    layers: Literal[10, 18] = Field(description="layers with weights on the longest path")
-    width: int = Field(default=64, ge=1, description="channels of the first group; doubled thrice")
-
-    @property
-    def blocks(self) -> int:
-        """Number of blocks, the largest number of stages."""
-        return self.layers
-
-
-Model = Annotated[Mlp | Cnn | ResNet, Field(discriminator="kind")]
-
-
-class Mode(Strict):
-    """A way to train: a schedule, its mini-batch, and what is done against staleness."""
-
-    schedule: Literal[MODES] = Field(description="order of events, see docs/schedules.md")  # type: ignore[valid-type]
-    mini_batch: int = Field(
-        default=1, ge=1, description="micro-batches between two flushes (sync schedules only)"
-    )
-    warm_up_epochs: int = Field(
-        default=0,
-        ge=0,
-        description="epochs over which stages with a delay reach the full learning rate",
-    )
-    prediction: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="decay of the moving average that predicts the weights",
-    )
-
-    @model_validator(mode="after")
-    def _options_of_schedule(self) -> "Mode":
-        if self.mini_batch > 1 and not self.schedule.startswith("sync"):
-            raise ValueError(f"mini_batch is for sync schedules, not {self.schedule}")
-        if self.prediction is not None and self.schedule not in ("async", "async-full-duplex"):
-            raise ValueError(f"prediction is for async schedules, not {self.schedule}")
-        if self.warm_up_epochs and not self.schedule.startswith("async"):
-            raise ValueError(f"warm_up_epochs is for async schedules, not {self.schedule}")
-        return self
-
-    @property
-    def weights_depend_on_stages(self) -> bool:
-        """Whether the stage count changes the weights, or only the cycles that they take."""
-        return str(self.schedule).startswith("async")
-
-
-def _interval(text: object) -> object:
-    interval.parse(text)
-    return text
-
-
-class Training(Strict):
-    """How long and in what portions a network is trained."""
-
-    micro_batch: int = Field(ge=1, description="images that a stage handles in one clock")
-    epochs: int = Field(ge=1, description="passes over the training images")
-    decay: Literal["constant", "cosine"] = Field(
-        default="constant", description="learning rate over the run"
-    )
-    augmentation: Literal["none", "crop-flip"] = Field(
-        default="none",
-        description="crop-flip: training images moved by up to 4 pixels and mirrored at random",
-    )
-    checkpoint_every: Annotated[str, BeforeValidator(_interval)] = Field(
-        default="1 min",
-        description="time or micro-batches between two checkpoints of a run: a number and s, min, h "
-        "or micro-batches; the results do not depend on it",
-        json_schema_extra={"pattern": interval.PATTERN},
-    )
-
-
-class Compute(Strict):
-    """Where and how exactly the simulation computes."""
-
-    device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="cuda: one NVIDIA GPU, with the data set in its memory"
-    )
-    precision: Literal["float32", "tf32", "bf16"] = Field(
-        default="float32",
-        description="tf32: matrix products and convolutions in TF32 (on a GPU); bf16: the digital parts "
-        "in bfloat16 by autocast, arrays and their updates in float32",
-    )
-
-
-class Sweep(Strict):
-    """The learning rates that are tried for every mode on the validation images."""
-
-    rates: dict[Name, list[Annotated[float, Field(gt=0)]]] = Field(
-        description="candidate learning rates of each device"
-    )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="seeds of the sweep")
-    stages: int = Field(ge=1, description="stage count at which every mode is swept")
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        description="epochs of a run of the sweep; those of training if not given",
-    )
+METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
+"""Columns of a run's metrics.csv, which has a row per epoch."""
 
 
 class Run(Strict):
@@ -207,8 +29,7 @@ class Run(Strict):
     model: Model
     device: Name
     tile: TileConfig | None = None
-    mode: Name
-    schedule: Mode
+    mode: NamedMode
     stages: int = Field(ge=1)
     split: list[int] | None = None
     seed: int = Field(ge=0)
@@ -216,6 +37,15 @@ class Run(Strict):
     training: Training
     compute: Compute = Compute()
     validation: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_record(cls, value: object) -> object:
+        """Read the run.json of an older run: ``mode`` held the name, ``schedule`` its settings."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("schedule"), Mapping):
+            return value
+        rest = {key: entry for key, entry in value.items() if key != "schedule"}
+        return rest | {"mode": {**value["schedule"], "name": value.get("mode")}}
 
 
 Accuracy = Annotated[float, Field(gt=0, lt=1)]
@@ -268,6 +98,18 @@ class Profile(Strict):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: a value is given twice in {values}")
+        if (self.model.kind == "decoder") != (self.dataset.kind == "text"):
+            raise ValueError(
+                f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
+                "allowed: decoder for text, the others for images"
+            )
+        if self.analog_devices and self.training.optimizer.weight_decay:
+            raise ValueError(
+                f"training.optimizer.weight_decay: found {self.training.optimizer.weight_decay}, allowed "
+                f"with analog devices: 0, as pulses cannot shrink the weights of {self.analog_devices[0]}"
+            )
+        if self.dataset.kind == "text" and self.training.augmentation != "none":
+            raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
         tables: dict[str, Mapping[str, object]] = {"learning_rates": self.learning_rates}
         if self.sweep is not None:
@@ -351,8 +193,7 @@ class Profile(Strict):
                 "model": self.model,
                 "device": device,
                 "tile": tile,
-                "mode": mode,
-                "schedule": self.modes[mode],
+                "mode": NamedMode(name=mode, **self.modes[mode].model_dump()),
                 "stages": stages,
                 "split": self.splits.get(stages),
                 "seed": seed,
@@ -367,13 +208,14 @@ class Profile(Strict):
         )
 
 
-def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
     """Read and check a profile's YAML file and the devices that it names.
 
     ``overrides`` (``KEY=VALUE``) take the place of what the file says.
 
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
+    path = Path(path)
     profile = checked(Profile, override(read_yaml(path), overrides), path)
     if profile.analog_devices:
         known = load_devices(path.parent / profile.devices_file)
@@ -382,10 +224,9 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
-    downloaded = profile.dataset.kind in ("mnist", "cifar10")
     if (
         profile.dataset.path is not None
-        and not downloaded
+        and not profile.dataset.downloaded
         and not Path(profile.dataset.path).is_dir()
     ):
         raise ConfigError(
@@ -394,10 +235,10 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     return profile
 
 
-def load_devices(path: Path) -> dict[str, TileConfig]:
+def load_devices(path: str | Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
     tiles = {}
-    for name, entry in read_yaml(path).items():
+    for name, entry in read_yaml(Path(path)).items():
         try:
             tiles[str(name)] = TileConfig.parse(entry)
         except TileConfigError as error:

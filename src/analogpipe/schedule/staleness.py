@@ -8,7 +8,8 @@ gets the same numbers from a table; the tests compare both with what an executed
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analogpipe.schedule.table import FULL_DUPLEX, Kind, Schedule, ScheduleError, check_sizes
+from analogpipe.schedule.modes import FULL_DUPLEX, ScheduleError, check_sizes
+from analogpipe.schedule.table import Action, Schedule
 
 Ints = NDArray[np.int64]
 
@@ -73,5 +74,5 @@ def in_flight(mode: str, M: int, K: int, n: int, m: ArrayLike) -> Ints:
 def counted_versions(schedule: Schedule, m: int) -> tuple[Ints, Ints]:
     """Updates of stage ``m`` before each forward and before each backward, counted in the table."""
     kind = schedule.row(m).kind
-    updates = np.cumsum(kind == Kind.U)
-    return updates[kind == Kind.F], updates[kind == Kind.B]
+    updates = np.cumsum(kind == Action.U)
+    return updates[kind == Action.F], updates[kind == Action.B]

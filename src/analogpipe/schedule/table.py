@@ -1,23 +1,10 @@
 """Pipeline schedules as one table of actions ``(clock, stage, F | B | U, micro-batch)``.
 
-The same table drives execution, the distributed run, the timing, the metrics and the figures. The
-modes are those of arXiv 2410.15155 and two usual companions (1F1B with flush; weight stashing as in
-PipeDream, a digital reference):
-
-=================== ====================================================================
-sequential          no pipeline: one micro-batch passes all stages, forward and back
-sync                fill-drain (GPipe): all forwards of a mini-batch, then all backwards, flush
-sync-1f1b           the same weights and bubble, backward as early as possible, less memory
-async               1F1B without flush: update after each backward, one copy of each weight
-async-full-duplex   the same on arrays that do one forward and one backward in a clock
-async-stash         timing of ``async``; each backward uses the weights of its forward
-=================== ====================================================================
-
+The same table drives execution, the distributed run, the timing, the metrics and the figures.
 Stages count from 1, clocks, micro-batches and mini-batches from 0. Inside a clock the order is F,
 then B, then U. An update takes no slot of its own: it is part of the slot of its backward.
 """
 
-import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -25,18 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MODES = ("sequential", "sync", "sync-1f1b", "async", "async-full-duplex", "async-stash")
-SYNC_MODES = ("sync", "sync-1f1b")
-FULL_DUPLEX = "async-full-duplex"
+from analogpipe.schedule.modes import (
+    FULL_DUPLEX,
+    SYNC_MODES,
+    ScheduleError,
+    check_sizes,
+    closes_mini_batch,
+    slots_per_clock,
+)
 
 Ints = NDArray[np.int64]
 
 
-class ScheduleError(ValueError):
-    """A schedule that cannot be built or must not run."""
-
-
-class Kind(IntEnum):
+class Action(IntEnum):
     """Forward, backward, update."""
 
     F = 0
@@ -56,12 +44,12 @@ class Row(NamedTuple):
 class Schedule:
     """A table of actions, sorted by clock, kind and stage.
 
-    ``clock``, ``stage``, ``kind`` and ``micro_batch`` are integer arrays of one length.
-    ``mini_batch`` is the number of micro-batches between two flushes in the synchronous modes, 1
-    in the others.
+    ``name`` is that of its mode. ``clock``, ``stage``, ``kind`` (an Action) and ``micro_batch`` are
+    integer arrays of one length. ``mini_batch`` is the number of micro-batches between two flushes
+    in the synchronous modes, 1 in the others.
     """
 
-    mode: str
+    name: str
     stages: int
     micro_batches: int
     mini_batch: int
@@ -78,8 +66,8 @@ class Schedule:
     @property
     def density(self) -> float:
         """Computation density: busy stage-slots over all stage-slots."""
-        busy = int(np.count_nonzero(self.kind != Kind.U))
-        return busy / (slots_per_clock(self.mode) * self.stages * self.cycles)
+        busy = int(np.count_nonzero(self.kind != Action.U))
+        return busy / (slots_per_clock(self.name) * self.stages * self.cycles)
 
     def row(self, stage: int) -> Row:
         """The actions of ``stage`` (1-based), in order."""
@@ -89,34 +77,15 @@ class Schedule:
     def finished(self) -> Ints:
         """For each micro-batch, the number of clocks after which its last backward is done."""
         row = self.row(1)
-        clocks: Ints = row.clock[row.kind == Kind.B] + 1
+        clocks: Ints = row.clock[row.kind == Action.B] + 1
         return clocks
-
-    def to_text(self) -> str:
-        """The table as text: a header, then a line per stage with a token per clock.
-
-        A token is ``.`` (idle) or the actions of the slot joined by ``+``: ``F0 F1 B0+U0 .``
-        """
-        header = (
-            f"# mode={self.mode} stages={self.stages} "
-            f"micro_batches={self.micro_batches} mini_batch={self.mini_batch}"
-        )
-        rows = [" ".join(tokens) for tokens in _tokens(self, 0, self.cycles)]
-        return "\n".join([header, *rows]) + "\n"
-
-    @classmethod
-    def from_text(cls, text: str) -> "Schedule":
-        """Parse and validate what ``to_text`` wrote. Raises ScheduleError."""
-        schedule = _parse(text)
-        validate(schedule)
-        return schedule
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Schedule):
             return NotImplemented
         return (
-            (self.mode, self.stages, self.micro_batches, self.mini_batch)
-            == (other.mode, other.stages, other.micro_batches, other.mini_batch)
+            (self.name, self.stages, self.micro_batches, self.mini_batch)
+            == (other.name, other.stages, other.micro_batches, other.mini_batch)
             and np.array_equal(self.clock, other.clock)
             and np.array_equal(self.stage, other.stage)
             and np.array_equal(self.kind, other.kind)
@@ -124,54 +93,6 @@ class Schedule:
         )
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def slots_per_clock(mode: str) -> int:
-    """Micro-batches that a stage can handle in one clock: 2 for full-duplex arrays, else 1."""
-    return 2 if mode == FULL_DUPLEX else 1
-
-
-def check_sizes(mode: str, stages: int, micro_batches: int, mini_batch: int) -> None:
-    """Raise ScheduleError unless the mode exists and the sizes make sense for it."""
-    if mode not in MODES:
-        raise ScheduleError(f"mode is {mode!r}, allowed are {', '.join(MODES)}")
-    sizes = {"stages": stages, "micro_batches": micro_batches, "mini_batch": mini_batch}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ScheduleError(f"{name} is {size}, allowed is 1 or more")
-    if mini_batch != 1 and mode not in SYNC_MODES:
-        raise ScheduleError(
-            f"mini_batch is {mini_batch}, allowed is 1 in mode {mode} (only sync modes accumulate)"
-        )
-
-
-def cycles(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> int:
-    """Closed form of the number of clocks; the last mini-batch may be short."""
-    check_sizes(mode, stages, micro_batches, mini_batch)
-    if mode == "sequential":
-        return 2 * stages * micro_batches
-    if mode == FULL_DUPLEX:
-        return micro_batches + 2 * (stages - 1)
-    if mode in SYNC_MODES:
-        full, rest = divmod(micro_batches, mini_batch)
-        total = full * 2 * (mini_batch + stages - 1)
-        return total + (2 * (rest + stages - 1) if rest else 0)
-    return 2 * (micro_batches + stages - 1)
-
-
-def density(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> float:
-    """Closed form of the computation density."""
-    clocks = cycles(mode, stages, micro_batches, mini_batch)
-    return 2 * micro_batches / (slots_per_clock(mode) * clocks)
-
-
-def closes_mini_batch(mode: str, micro_batches: int, mini_batch: int) -> NDArray[np.bool_]:
-    """For each micro-batch, whether an update follows its backward."""
-    b = np.arange(micro_batches)
-    if mode not in SYNC_MODES:
-        return np.ones(micro_batches, dtype=np.bool_)
-    closing: NDArray[np.bool_] = (b % mini_batch == mini_batch - 1) | (b == micro_batches - 1)
-    return closing
 
 
 def build(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> Schedule:
@@ -183,7 +104,7 @@ def build(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> Sc
     clock = np.concatenate([forward.ravel(), backward.ravel(), backward[closing]])
     stage = np.concatenate([m.ravel(), m.ravel(), m[closing]]) + 1
     micro_batch = np.concatenate([b.ravel(), b.ravel(), b[closing]])
-    kind = np.repeat([Kind.F, Kind.B, Kind.U], [m.size, m.size, int(closing.sum())])
+    kind = np.repeat([Action.F, Action.B, Action.U], [m.size, m.size, int(closing.sum())])
     order = np.argsort(_key(clock, stage, kind, stages))
     schedule = Schedule(
         mode,
@@ -220,7 +141,7 @@ def _clocks(mode: str, stages: int, micro_batches: int, mini_batch: int) -> tupl
 
 def _key(clock: Ints, stage: Ints, kind: Ints, stages: int) -> Ints:
     """A number per action that sorts by clock, kind, stage."""
-    return (clock * len(Kind) + kind) * (stages + 1) + stage
+    return (clock * len(Action) + kind) * (stages + 1) + stage
 
 
 def validate(schedule: Schedule) -> None:
@@ -232,10 +153,10 @@ def validate(schedule: Schedule) -> None:
     before the flush (sync) or before the previous micro-batch is through (sequential).
     """
     s = schedule
-    check_sizes(s.mode, s.stages, s.micro_batches, s.mini_batch)
+    check_sizes(s.name, s.stages, s.micro_batches, s.mini_batch)
     if len({len(s.clock), len(s.stage), len(s.kind), len(s.micro_batch)}) != 1:
         raise ScheduleError("the arrays of the table differ in length")
-    bad = (s.clock < 0) | (s.stage < 1) | (s.stage > s.stages) | (s.kind < 0) | (s.kind > Kind.U)
+    bad = (s.clock < 0) | (s.stage < 1) | (s.stage > s.stages) | (s.kind < 0) | (s.kind > Action.U)
     bad |= (s.micro_batch < 0) | (s.micro_batch >= s.micro_batches)
     if bad.any():
         a = int(np.argmax(bad))
@@ -245,11 +166,11 @@ def validate(schedule: Schedule) -> None:
     if unsorted.any():
         a = int(np.argmax(unsorted)) + 1
         raise _error(s, int(s.stage[a]), int(s.clock[a]), "out of order, or two of one kind")
-    f, b = _dense(s, Kind.F), _dense(s, Kind.B)
-    u = _dense(s, Kind.U, closes_mini_batch(s.mode, s.micro_batches, s.mini_batch))
+    f, b = _dense(s, Action.F), _dense(s, Action.B)
+    u = _dense(s, Action.U, closes_mini_batch(s.name, s.micro_batches, s.mini_batch))
     _require(s, np.diff(f, axis=1) > 0, f[:, 1:], "F{b1} does not come after F{b}")
     _require(s, np.diff(b, axis=1) > 0, b[:, 1:], "B{b1} does not come after B{b}")
-    if s.mode == FULL_DUPLEX:
+    if s.name == FULL_DUPLEX:
         _require(s, b >= f, b, "B{b} comes before F{b}")
     else:
         _require(s, b > f, b, "B{b} does not come after F{b}")
@@ -258,7 +179,7 @@ def validate(schedule: Schedule) -> None:
     _require(s, f[1:] > f[:-1], f[1:], "F{b} does not come after that of the stage before", 1)
     _require(s, b[:-1] > b[1:], b[:-1], "B{b} does not come after that of the next stage")
     _require(s, (u < 0) | (u == b), u, "U{b} is not in the slot of B{b}")
-    if s.mode == "sequential" or s.mode in SYNC_MODES:
+    if s.name == "sequential" or s.name in SYNC_MODES:
         first = np.arange(s.mini_batch, s.micro_batches, s.mini_batch)
         through = f[:, first] > b[:, first - 1]
         if not through.all():
@@ -267,7 +188,7 @@ def validate(schedule: Schedule) -> None:
             raise _error(s, m + 1, int(f[m, a]), f"F{a} comes before the update of U{a - 1}")
 
 
-def _dense(s: Schedule, kind: Kind, wanted: NDArray[np.bool_] | None = None) -> Ints:
+def _dense(s: Schedule, kind: Action, wanted: NDArray[np.bool_] | None = None) -> Ints:
     """Clocks of one kind of action, (stages, micro_batches), -1 where none is wanted."""
     here = s.kind == kind
     m, b = s.stage[here] - 1, s.micro_batch[here]
@@ -297,55 +218,21 @@ def _error(s: Schedule, stage: int, clock: int, what: str, width: int = 16) -> S
     first = max(0, clock - width // 2)
     last = min(first + width, int(s.clock.max(initial=0)) + 1)
     lines = [
-        f"{m:>4} | " + " ".join(f"{token:>8}" for token in tokens)
-        for m, tokens in enumerate(_tokens(s, first, last), start=1)
+        f"{m:>4} | " + " ".join(f"{token:>8}" for token in row)
+        for m, row in enumerate(tokens(s, first, last), start=1)
         if abs(m - stage) <= width // 4
     ]
-    head = f"stage {stage}, clock {clock}: {what} (mode {s.mode}; clocks {first} to {last - 1}:)"
+    head = f"stage {stage}, clock {clock}: {what} (mode {s.name}; clocks {first} to {last - 1}:)"
     return ScheduleError("\n".join([head, *lines]))
 
 
-def _tokens(s: Schedule, first: int, last: int) -> list[list[str]]:
+def tokens(s: Schedule, first: int, last: int) -> list[list[str]]:
     """A token per clock in [first, last), for each stage."""
     rows = [["."] * max(0, last - first) for _ in range(s.stages)]
     here = (s.clock >= first) & (s.clock < last) & (s.stage >= 1) & (s.stage <= s.stages)
     columns = (s.clock[here] - first, s.stage[here] - 1, s.kind[here], s.micro_batch[here])
     for clock, stage, kind, b in zip(*(column.tolist() for column in columns), strict=True):
-        action = f"{'FBU'[kind] if 0 <= kind < len(Kind) else '?'}{b}"
+        action = f"{'FBU'[kind] if 0 <= kind < len(Action) else '?'}{b}"
         token = rows[stage][clock]
         rows[stage][clock] = action if token == "." else f"{token}+{action}"
     return rows
-
-
-_HEADER = re.compile(
-    r"#\s*mode=(\S+) stages=(\d{1,9}) micro_batches=(\d{1,9}) mini_batch=(\d{1,9})\s*", re.A
-)
-_ACTION = re.compile(r"([FBU])(\d{1,9})", re.A)
-
-
-def _parse(text: str) -> Schedule:
-    lines = [line for line in text.splitlines() if line.strip()]
-    header = _HEADER.fullmatch(lines[0]) if lines else None
-    if header is None:
-        raise ScheduleError(
-            "the first line must be '# mode=... stages=... micro_batches=... mini_batch=...'"
-        )
-    mode, (stages, micro_batches, mini_batch) = header[1], (int(header[i]) for i in (2, 3, 4))
-    rows = [line for line in lines if not line.startswith("#")]
-    if len(rows) != stages:
-        raise ScheduleError(f"found {len(rows)} lines of actions, the header says {stages} stages")
-    actions: list[tuple[int, int, int, int]] = []
-    for stage, row in enumerate(rows, start=1):
-        for clock, token in enumerate(row.split()):
-            for part in () if token == "." else token.split("+"):
-                action = _ACTION.fullmatch(part)
-                if action is None:
-                    raise ScheduleError(f"stage {stage}, clock {clock}: {part!r} is no action")
-                actions.append((clock, int(Kind[action[1]]), stage, int(action[2])))
-    if len(actions) < 2 * stages * micro_batches or not actions:
-        raise ScheduleError(
-            f"found {len(actions)} actions, {stages} stages and {micro_batches} micro-batches "
-            "need more"
-        )
-    clock_, kind_, stage_, micro_batch_ = np.array(sorted(actions), dtype=np.int64).T
-    return Schedule(mode, stages, micro_batches, mini_batch, clock_, stage_, kind_, micro_batch_)

@@ -10,7 +10,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analogpipe.schedule import table as schedule
+from analogpipe.schedule import modes as schedule
 
 Floats = NDArray[np.float64]
 

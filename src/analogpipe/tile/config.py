@@ -228,3 +228,12 @@ def digital() -> TileConfig:
     """Return the tile without any analog effect: ideal device, perfect read-out."""
     perfect = ReadoutConfig(perfect=True)
     return TileConfig(device=Ideal(), forward=perfect, backward=perfect)
+
+
+def preset(name: str, **settings: object) -> TileConfig:
+    """Return the tile of a published device (:mod:`analogpipe.device.presets`), e.g. ``ReRamSB``.
+
+    ``settings`` (update, forward, backward, transfer, refresh) take the place of the preset's own.
+    Raises TileConfigError.
+    """
+    return TileConfig.parse({**settings, "preset": name})

@@ -52,6 +52,11 @@ class AnalogTile(nn.Module):
         """What reads see, (out, in)."""
         return self.array.weight
 
+    @property
+    def address(self) -> tuple[int, str]:
+        """Seed and name of the random streams."""
+        return self.streams.seed, self.streams.name
+
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
         array = self.array

@@ -1,29 +1,19 @@
-"""The paper's claims, each judged by numbers that the runs give and by rules fixed here beforehand.
+"""The paper's claims and, for each, what is measured and the region that it predicts, fixed beforehand.
 
-Every row compares a measured number and its 95 % interval with a region that the claim predicts:
-``reproduced`` when the whole interval lies in the region, ``not reproduced`` when none of it does,
-``inconclusive`` otherwise. The rules are explained in docs/reproducing.md, those on problems with
-known constants, whose intervals are bootstrapped over seeds, in docs/theory.md.
+docs/reproducing.md explains the rules; those on problems with known constants, whose intervals are
+bootstrapped over seeds, are explained in docs/theory.md.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
 
-import numpy as np
 import pandas as pd
-import typer
-from rich.console import Console
-from rich.table import Table
 
-from analogpipe.cli.command import run as run_command
-from analogpipe.profile.profile import DIGITAL, Profile, load_profile
-from analogpipe.results.tables import final, interval, write_table
+from analogpipe.claims.evidence import Evidence
+from analogpipe.claims.verdict import Region, exact
+from analogpipe.profile.profile import DIGITAL
+from analogpipe.results.intervals import Interval, mean_interval, ratio_interval
+from analogpipe.results.tables import final
 
-COLUMNS = ("claim", "statement", "measure", "expected", "measured", "low", "high", "verdict")
-# Accuracy that a pipeline may lose and still "reach" that of no pipeline (fractions of one).
-MARGIN = {True: 0.01, False: 0.02}  # digital, analog
 STATEMENTS = {
     "C1": "one physical copy of each weight is enough to train in a pipeline",
     "C2": "synchronous pipeline training works and needs fewer cycles than no pipeline",
@@ -32,100 +22,12 @@ STATEMENTS = {
     "C5": "analog updates leave an error that digital SGD does not have",
     "C6": "pipelines reach the accuracy of no pipeline in far fewer cycles",
 }
-
-
+# Accuracy that a pipeline may lose and still "reach" that of no pipeline (fractions of one).
+MARGIN = {True: 0.01, False: 0.02}  # digital, analog
 FASTER = "cycles to target, sequential over it"
 
-
-@dataclass(frozen=True)
-class Region:
-    """The numbers that a claim predicts, ends included."""
-
-    low: float = -np.inf
-    high: float = np.inf
-
-    def __str__(self) -> str:
-        if self.low == self.high:
-            return f"{self.low:g}"
-        if np.isinf(self.high):
-            return f">= {self.low:g}"
-        return f"<= {self.high:g}" if np.isinf(self.low) else f"{self.low:g} to {self.high:g}"
-
-    def verdict(self, low: float, high: float) -> str:
-        """Judge a measured interval. An interval that is not a number is inconclusive."""
-        if self.low <= low and high <= self.high:
-            return "reproduced"
-        if high < self.low or low > self.high:
-            return "not reproduced"
-        return "inconclusive"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The tables that the claims are judged by."""
-
-    profile: Profile
-    runs: pd.DataFrame
-    targets: pd.DataFrame
-    schedules: pd.DataFrame
-    weights: pd.DataFrame
-    exponents: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Table 3, the theory's fitted exponents; empty where the profile has no theory."""
-    checks: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The theory's other numbers."""
-
-    @property
-    def resolved(self) -> pd.DataFrame:
-        """The targets without what only bounds them: those that were reached in a first epoch."""
-        table = self.targets.copy()
-        table.loc[~table["resolved"], ["samples", "cycles"]] = np.nan
-        return table
-
-    def paired(
-        self, frame: pd.DataFrame, value: str, device: str, mode: str, base: str, stages: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``value`` of mode and of base for the same seeds, at one stage count."""
-        here = frame[(frame["device"] == device) & (frame["stages"] == stages)]
-        table = here.pivot(index="seed", columns="mode", values=value)
-        return table[mode].to_numpy(), table[base].to_numpy()
-
-
-def ratio_interval(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
-    """Return the geometric mean of paired ratios and its 95 % interval, taken on the logarithms.
-
-    A pair with a missing value (a target that was not reached, or within the first epoch) makes the
-    ratio unknown: NaN.
-    """
-    mean, low, high = interval(np.log(above / below))
-    return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
-
-
-def judge(evidence: Evidence) -> pd.DataFrame:
-    """Return the claims table, a row per measure (COLUMNS)."""
-    rows = []
-    for claim, rule in RULES.items():
-        for measure, region, (measured, low, high) in rule(evidence):
-            rows.append(
-                (
-                    claim,
-                    STATEMENTS[claim],
-                    measure,
-                    str(region),
-                    measured,
-                    low,
-                    high,
-                    region.verdict(low, high),
-                )
-            )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-Row = tuple[str, Region, tuple[float, float, float]]
-
-
-def exact(value: float) -> tuple[float, float, float]:
-    """Return a number that has no spread as its own interval."""
-    return float(value), float(value), float(value)
+Row = tuple[str, Region, Interval]
+"""Measure, region, measured interval."""
 
 
 def _theory(
@@ -176,7 +78,7 @@ def _accuracy(evidence: Evidence, mode: str) -> Iterator[Row]:
         yield (
             f"final accuracy, {mode} less sequential, {device}, M={most}",
             Region(low=-margin),
-            interval(own - base),
+            mean_interval(own - base),
         )
 
 
@@ -267,43 +169,3 @@ RULES: dict[str, Callable[[Evidence], Iterator[Row]]] = {
     "C5": _floor,
     "C6": _pipelines,
 }
-
-
-def show(claims: pd.DataFrame) -> None:
-    """Print the claims table to the terminal."""
-    table = Table("claim", "measure", "expected", "measured", "95 % interval", "verdict")
-    colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
-    for row in claims.to_dict("records"):
-        between = f"{row['low']:.4g} to {row['high']:.4g}"
-        verdict = f"[{colours[row['verdict']]}]{row['verdict']}[/]"
-        measured = f"{row['measured']:.4g}"
-        table.add_row(row["claim"], row["measure"], row["expected"], measured, between, verdict)
-    Console(width=150).print(table)
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    root: Annotated[Path, typer.Option(help="results/PROFILE, with its tables")],
-    only_show: Annotated[
-        bool, typer.Option("--show", help="print the table that is there")
-    ] = False,
-) -> None:
-    """Judge the claims by the tables of a profile."""
-    tables = root / "tables"
-    if not only_show:
-        settings = load_profile(profile)
-        theory = ("table3", "theory_checks") if settings.theory else ()
-        evidence = Evidence(
-            settings,
-            pd.read_csv(tables / "runs.csv"),
-            pd.read_csv(tables / "targets.csv"),
-            pd.read_csv(root / "schedules" / "schedules.csv"),
-            pd.read_csv(root / "schedules" / "weights.csv"),
-            *(pd.read_csv(tables / f"{name}.csv") for name in theory),
-        )
-        write_table(judge(evidence), tables / "claims")
-    show(pd.read_csv(tables / "claims.csv"))
-
-
-if __name__ == "__main__":
-    run_command(main)

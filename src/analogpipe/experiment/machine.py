@@ -1,10 +1,14 @@
-"""Where and how exactly a run computes: device and precision."""
+"""The machine of a run: its device, how exactly it computes, the memory that it had at most."""
+
+import resource
+import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from analogpipe.checked import ConfigError
-from analogpipe.profile.profile import Compute
+from analogpipe.profile.sections import Compute
+from analogpipe.settings import ConfigError
 
 
 def prepare(compute: Compute) -> torch.device:
@@ -33,3 +37,19 @@ class Autocast(nn.Module):
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             y: Tensor = self.module(x)
         return y.float()
+
+
+def peak_memory() -> int:
+    """Return the peak of this process in bytes: resident memory, and that of tensors on a GPU."""
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return _resident() + (torch.cuda.max_memory_allocated() if used else 0)
+
+
+def _resident() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage on Linux also counts the process that started this one
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,15 +1,24 @@
-"""A value from a file against its model: one line for the first fault."""
+"""A file's settings: the form of a section, one line for the first fault, overrides ``KEY=VALUE``."""
 
+import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analogpipe.files import FileError, excerpt
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=64)]
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A section of the configuration: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class ConfigError(FileError):
@@ -72,3 +81,45 @@ def _members(annotation: Any) -> list[Any]:
     if arguments:
         return [member for argument in arguments for member in _members(argument)]
     return [annotation]
+
+
+def override(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of ``content`` with each override ``KEY=VALUE`` applied, in order.
+
+    KEY is a dotted path. Names of devices and models may hold dots themselves: where the path could
+    be read in several ways, the longest key that is there is meant. VALUE is JSON or YAML. Whether
+    the key exists and the value fits is for the model to say that checks the result.
+    Raises FileError for what is no override.
+    """
+    result = dict(content)
+    for text in overrides:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip("."):
+            raise FileError(f"--set: found {text!r}, allowed: KEY=VALUE, as in training.epochs=3")
+        _set(result, path, _value(text, value), text)
+    return result
+
+
+def _value(text: str, value: str) -> Any:
+    try:
+        return json.loads(value)  # YAML 1.1 takes 1e-3 for a string, JSON for a number
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise FileError(f"--set: found {text!r}, whose value is neither JSON nor YAML") from None
+
+
+def _set(section: dict[str, Any], path: str, value: Any, text: str) -> None:
+    known = [key for key in map(str, section) if path == key or path.startswith(f"{key}.")]
+    key = max(known, key=len) if known else path.partition(".")[0]
+    rest = path[len(key) + 1 :]
+    if not rest:
+        section[key] = value
+        return
+    below = section.get(key, {})
+    if not isinstance(below, Mapping):
+        raise FileError(f"--set: found {text!r}, but {key} is a value, not a section")
+    section[key] = dict(below)  # a copy, so that the caller's content stays as it was
+    _set(section[key], rest, value, text)

@@ -1,0 +1,1 @@
+"""The jobs of the workflow, a command each: ``python -m analogpipe.jobs.NAME OPTIONS``."""
