@@ -84,7 +84,7 @@ def test_weights_are_kept_within_the_bounds_of_the_elements():
     layer = nn.Linear(20, 10)
     nn.init.uniform_(layer.weight, -1, 1)
     analog = to_analog(layer, SOFT)
-    low, high = analog.tile.response.low, analog.tile.response.high
+    low, high = analog.tile.array.response.low, analog.tile.array.response.high
     assert torch.equal(analog.tile.weight, layer.weight.detach().clamp(low, high))
     assert torch.equal(analog.bias, layer.bias)
     inside = layer.weight.abs() < 0.02
