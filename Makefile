@@ -67,7 +67,7 @@ check: $(READY)  ## types, imports, style and workflow lint
 	$(BIN)/snakemake --lint
 
 docs: $(READY)  ## write the configuration reference and the JSON schemas from the models
-	$(BIN)/python -m analogpipe.profile.reference --schemas workflow/schemas --page docs/config.md
+	$(BIN)/python -m analogpipe.jobs.reference --schemas workflow/schemas --page docs/config.md
 
 reference: $(READY)  ## keep the tables and figures of PROFILE as reference results
 	mkdir -p results/reference/$(PROFILE)

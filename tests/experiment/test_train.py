@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 import torch
 
-from analogpipe.experiment import checkpoint, data, provenance
-from analogpipe.experiment import train as training
+from analogpipe.experiment import checkpoint, course, data, evaluation, provenance
 from analogpipe.experiment.pauses import Pace
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.experiment.train import METRICS, train
+from analogpipe.experiment.train import train
 from analogpipe.files import FileError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
+from analogpipe.profile.profile import DIGITAL, METRICS, load_devices, load_profile
 from analogpipe.profile.sections import parse_interval
 from analogpipe.schedule.table import build
 from analogpipe.schedule.text import from_text
@@ -143,7 +142,7 @@ def test_interval_changes_the_checkpoints_alone(make_run, tmp_path, monkeypatch,
 @pytest.mark.parametrize("device", [DIGITAL, DEVICE])
 def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys, device):
     for name, measured in (("with", 0.0), ("without", float("inf"))):
-        monkeypatch.setattr(training, "MEASURED", measured)
+        monkeypatch.setattr(course, "MEASURED", measured)
         train(make_run(device), tmp_path / name)
         said = re.findall(
             r"^estimated \S+ \S+ and [0-9.]+ GiB: \S+ ms a micro-batch, 120 micro-batches",
@@ -222,8 +221,8 @@ def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
 def test_one_process_per_stage_gives_the_same_bytes(tiny_profile, tmp_path):
     options = ["--profile", str(tiny_profile), "--device", "digital", "--mode", "async",
                "--stages", "3", "--seed", "0", "--out"]  # fmt: skip
-    many = ["analogpipe.pipeline.processes", "--stages", "3", "analogpipe.experiment.train"]
-    for name, module in (("one", ["analogpipe.experiment.train"]), ("many", many)):
+    many = ["analogpipe.jobs.processes", "--stages", "3", "analogpipe.jobs.train"]
+    for name, module in (("one", ["analogpipe.jobs.train"]), ("many", many)):
         command = [sys.executable, "-m", *module, *options, str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=300)
     one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "many"))
@@ -320,7 +319,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
 
 def test_full_disk_ends_the_command_with_one_line(tiny_profile, tmp_path):
     """The limit on the size of a file, in units of 1024 bytes, stands for the full disk."""
-    command = [sys.executable, "-m", "analogpipe.experiment.train", "--profile", str(tiny_profile),
+    command = [sys.executable, "-m", "analogpipe.jobs.train", "--profile", str(tiny_profile),
                "--device", "digital", "--mode", "async", "--stages", "3", "--seed", "0",
                "--out", str(tmp_path)]  # fmt: skip
     result = subprocess.run(
@@ -366,6 +365,6 @@ def test_noise_of_evaluation_leaves_training_alone(make_run):
         for clock in range(5, 60, 10):
             pipeline.run(until=clock)
             for _ in range(looks):
-                training.evaluate(pipeline, images)
+                evaluation.evaluate(pipeline, images)
         ends.append(next(iter(pipeline.stages[0].module.buffers())).clone())
     assert torch.equal(*ends)

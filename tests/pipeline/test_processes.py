@@ -24,15 +24,16 @@ CASES = [
     if not (mode == "async-stash" and kind in ("analog", "prediction"))
 ]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
-LAUNCHER = [sys.executable, "-m", "analogpipe.pipeline.processes", "--stages"]
+LAUNCHER = [sys.executable, "-m", "analogpipe.jobs.processes", "--stages"]
 
 
 def job(launcher: list[str], stages: int, *arguments: object) -> "subprocess.Popen[str]":
     module = ["-m"] if launcher is TORCHRUN else []
     command = [*launcher, str(stages), *module, "pipeline_job", *(str(a) for a in arguments)]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     return subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )

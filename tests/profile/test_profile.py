@@ -97,7 +97,7 @@ def test_shipped_profiles_load(profile):
 )
 def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "analogpipe.experiment.train", "--device", "digital", "--mode", "async",
+    command = [sys.executable, "-m", "analogpipe.jobs.train", "--device", "digital", "--mode", "async",
                "--stages", "1", "--seed", "0", "--out", str(out),
                "--profile", str(edited(path, value))]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)

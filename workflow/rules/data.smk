@@ -4,7 +4,7 @@
 # On a cluster too it runs where Snakemake does: the other nodes seldom reach the Internet.
 rule data:
     input:
-        sources("experiment.datasets"),
+        sources("jobs.data"),
         profile=ancient(PROFILE_FILE),
     output:
         file="<results>/data.safetensors",
@@ -18,4 +18,4 @@ rule data:
             include={"kind", "name", "path"}
         ),
     shell:
-        "python -m analogpipe.experiment.datasets --profile {input.profile} --out {output.file} 2>&1 | tee {log}"
+        "python -m analogpipe.jobs.data --profile {input.profile} --out {output.file} 2>&1 | tee {log}"

@@ -3,7 +3,7 @@
 
 rule sweep_run:
     input:
-        sources("experiment.train"),
+        sources("jobs.train"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
@@ -23,7 +23,7 @@ rule sweep_run:
         stages=PROFILE.sweep.stages,
         reruns_when_changed=run_settings,
     shell:
-        "python -m analogpipe.experiment.train --profile {input.profile} --device {wildcards.device}"
+        "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
         " {params.tile} --data {input.data} --learning-rate {wildcards.rate} --validation"
         " --threads {threads} --out {params.out} > {log} 2>&1"

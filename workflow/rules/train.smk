@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        sources("experiment.train"),
+        sources("jobs.train"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
@@ -25,14 +25,14 @@ rule train:
         tile=tile_option,
         reruns_when_changed=run_settings,
     shell:
-        "python -m analogpipe.experiment.train --profile {input.profile} --device {wildcards.device}"
+        "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
         " {params.tile} --data {input.data} --threads {threads} --out {params.out} > {log} 2>&1"
 
 
 rule execute_schedules:
     input:
-        sources("experiment.record"),
+        sources("jobs.execute_schedules"),
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:
@@ -50,7 +50,7 @@ rule execute_schedules:
             exclude={"training": UNIMPORTANT},
         ),
     shell:
-        "python -m analogpipe.experiment.record --profile {input.profile} --data {input.data}"
+        "python -m analogpipe.jobs.execute_schedules --profile {input.profile} --data {input.data}"
         " --out {params.out} > {log} 2>&1"
 
 

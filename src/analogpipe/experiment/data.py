@@ -59,8 +59,8 @@ class Data:
 def load(config: Dataset, *, validation: bool = False, file: Path | None = None) -> Data:
     """Load a data set; with ``validation``, held-out *training* images take the place of the test set.
 
-    ``file`` is what analogpipe.experiment.datasets has made of it; without one the images are read from where
-    they are. Raises ConfigError or FileError when that does not hold the data, or has too few
+    ``file`` is what the job ``data`` has made of it; without one the images are read from where they
+    are. Raises ConfigError or FileError when that does not hold the data, or has too few
     training images.
     """
     arrays = datasets.open_file(file, config) if file else datasets.read(config)

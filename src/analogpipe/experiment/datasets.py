@@ -1,25 +1,20 @@
 """Data sets as arrays of pixels: where the images come from, and the file that a workflow keeps of them.
 
-    python -m analogpipe.experiment.datasets --profile config/mnist.yaml --out data.safetensors
-
-downloads or decodes the data of a profile once; all its runs map that file into their memory.
+The job ``data`` downloads or decodes the data of a profile once; all its runs map that file into their
+memory.
 """
 
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from analogpipe.files import FileError, write_bytes
-from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import load_profile
 from analogpipe.profile.sections import Dataset
 from analogpipe.settings import ConfigError
 
@@ -176,19 +171,3 @@ def open_file(path: Path, config: Dataset) -> Arrays:
     except (SafetensorError, OSError, ValueError, RecursionError, struct.error) as error:
         raise FileError(f"{path}: not the data of {config.name}: {error}") from None
     return arrays
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    out: Annotated[Path, typer.Option(help="safetensors file to write")],
-) -> None:
-    """Download or decode the data set of a profile once."""
-    config = load_profile(profile).dataset
-    arrays = read(config, download=True)
-    write(arrays, config, out)
-    sizes = {"training images": len(arrays.train_images), "test images": len(arrays.test_images)}
-    typer.echo(json.dumps({**sizes, "shape": arrays.train_images.shape[1:]}))
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from analogpipe.experiment import data, machine
+from analogpipe.experiment.evaluation import evaluation_seconds
 from analogpipe.experiment.progress import MEASURED
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.experiment.train import evaluation_seconds
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.pipeline import reads as costs
 from analogpipe.profile.profile import Profile, Run

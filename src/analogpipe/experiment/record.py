@@ -2,19 +2,14 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import torch
-import typer
 
 from analogpipe.experiment import data
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.files import write_text
-from analogpipe.jobs.command import DataFile
-from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import DIGITAL, Profile, load_profile
+from analogpipe.profile.profile import DIGITAL, Profile
 from analogpipe.schedule.table import Action
 
 LEARNING_RATE = 0.01
@@ -62,19 +57,3 @@ def _digest(pipeline: Pipeline) -> str:
     for weight in _weights(pipeline):
         digest.update(weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    out: Annotated[Path, typer.Option(help="folder for schedules.csv and weights.csv")],
-    data_file: DataFile = None,
-) -> None:
-    """Execute and record the schedules of a profile."""
-    torch.set_num_threads(1)
-    schedules, weights = execute(load_profile(profile), data_file)
-    write_text(out / "schedules.csv", schedules.to_csv(index=False))
-    write_text(out / "weights.csv", weights.to_csv(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)

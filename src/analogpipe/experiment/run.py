@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from analogpipe.experiment import data, machine, models
 from analogpipe.experiment.augmentation import crop_flip
 from analogpipe.pipeline import processes as distributed
-from analogpipe.pipeline.mitigation import warmed_up
-from analogpipe.pipeline.pipeline import Pipeline
+from analogpipe.pipeline.mitigation import LearningRate, warmed_up
+from analogpipe.pipeline.pipeline import Batch, Pipeline
 from analogpipe.pipeline.reads import reads
 from analogpipe.profile.profile import Run
 from analogpipe.schedule.partition import from_sizes, partition
@@ -28,9 +28,29 @@ def make_pipeline(
 
     Micro-batch b holds the next ``micro_batch`` images of the epoch's order; images that do not
     fill a micro-batch are left out of that epoch. In one of several processes, started by
-    analogpipe.pipeline.processes, the pipeline runs the stage of that process.
+    analogpipe.jobs.processes, the pipeline runs the stage of that process.
     """
     device = machine.prepare(run.compute)
+    stages = [stage.to(device) for stage in _stages(run, images)]
+    images = images.to(device)
+    mode = run.mode
+    per_epoch = len(images.train_labels) // run.training.micro_batch
+    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
+    warm_up = mode.warm_up_epochs * per_epoch
+    rate = _learning_rate(run, micro_batches)
+    return distributed.make_pipeline(
+        stages,
+        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
+        loss=cross_entropy,
+        batch=_batches(run, images),
+        lr=warmed_up(rate, delays, warm_up) if warm_up else rate,
+        prediction=mode.prediction,
+        trace=trace,
+    )
+
+
+def _stages(run: Run, images: data.Data) -> list[nn.Module]:
+    """The network of a run, cut into its stages. Raises ConfigError where the images do not fit it."""
     try:
         blocks = models.build(run.model, images.shape, images.classes, run.tile, run.seed)
     except ValueError as error:
@@ -43,14 +63,18 @@ def make_pipeline(
     stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
     if run.compute.precision == "bf16":
         stages = [machine.Autocast(stage) for stage in stages]
-    stages = [stage.to(device) for stage in stages]
-    images = images.to(device)
-    size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
+    return stages
+
+
+def _batches(run: Run, images: data.Data) -> Batch:
+    """Micro-batch b as a function of b: images and labels, on the device of the images."""
+    size, count = run.training.micro_batch, len(images.train_labels)
+    per_epoch = count // size
+    device = images.train_labels.device
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> Tensor:
-        return data.order(len(images.train_labels), epoch, run.seed).to(device)
+        return data.order(count, epoch, run.seed).to(device)
 
     def batch(b: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(b, per_epoch)
@@ -60,20 +84,13 @@ def make_pipeline(
             pixels = crop_flip(pixels, generator(run.seed, "augmentation", b))
         return images.normalised(pixels), images.train_labels[chosen]
 
-    def learning_rate(b: int) -> float:
-        if run.training.decay == "cosine":
-            return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
-        return run.learning_rate
+    return batch
 
-    mode = run.mode
-    delays = delay(mode.schedule, run.stages, np.arange(1, run.stages + 1)).tolist()
-    warm_up = mode.warm_up_epochs * per_epoch
-    return distributed.make_pipeline(
-        stages,
-        build(mode.schedule, run.stages, micro_batches, mode.mini_batch),
-        loss=cross_entropy,
-        batch=batch,
-        lr=warmed_up(learning_rate, delays, warm_up) if warm_up else learning_rate,
-        prediction=mode.prediction,
-        trace=trace,
-    )
+
+def _learning_rate(run: Run, micro_batches: int) -> LearningRate:
+    """The rate of the update after micro-batch b of ``micro_batches``."""
+
+    def cosine(b: int) -> float:
+        return run.learning_rate * (1 + math.cos(math.pi * b / micro_batches)) / 2
+
+    return cosine if run.training.decay == "cosine" else lambda b: run.learning_rate

@@ -11,7 +11,7 @@ from analogpipe.files import FileError
 
 DataFile = Annotated[
     Path | None,
-    typer.Option("--data", help="the data set, as analogpipe.experiment.datasets wrote it"),
+    typer.Option("--data", help="the data set, as the job data wrote it"),
 ]
 
 

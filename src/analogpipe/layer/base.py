@@ -69,6 +69,10 @@ class AnalogLayer(nn.Module):
             raise ValueError(f"{len(pending)} pending tensors given, an even number is needed")
         self._pending = list(pending)
 
+    def weights(self) -> list[Tensor]:
+        """Return the weights that a forward pass reads, the live tensors."""
+        return [self.tile.weight]
+
 
 def initial(rows: int, fan_in: int, *, bias: Bias, seed: int, name: str) -> tuple[Tensor, Tensor]:
     """Draw the array (rows, fan_in) and the digital bias (rows,) as torch's Linear and Conv layers

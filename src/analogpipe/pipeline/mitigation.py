@@ -26,7 +26,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from analogpipe.layer.base import AnalogLayer
+from analogpipe.pipeline.layer import ArrayLayer
 
 LearningRate = Callable[[int], float]
 
@@ -63,7 +63,12 @@ class Prediction:
         self._gaps = gaps
         self._decay = decay
         self._weights: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-        self._weights += [m.tile.weight for m in module.modules() if isinstance(m, AnalogLayer)]
+        self._weights += [
+            weight
+            for part in module.modules()
+            if isinstance(part, ArrayLayer)
+            for weight in part.weights()
+        ]
         self._current = [w.detach().clone() for w in self._weights]
         self.velocity = [torch.zeros_like(w) for w in self._current]
 

@@ -1,32 +1,29 @@
 """One process per stage: the same table, the same arithmetic, messages over torch.distributed.
 
 Who sends what to whom, and when, follows from the schedule alone; there is no negotiation. A
-process is started for each stage by torchrun or by this module's command, e.g. with four stages
+process is started for each stage by torchrun or by the job ``processes``, e.g. with four stages
 
     torchrun --nproc-per-node 4 -m PACKAGE.MODULE OPTIONS
-    python -m analogpipe.pipeline.processes --stages 4 PACKAGE.MODULE OPTIONS
+    python -m analogpipe.jobs.processes --stages 4 PACKAGE.MODULE OPTIONS
 
 where the module makes its pipeline by :func:`make_pipeline`. If a stage dies or stalls, the job
-ends within ``limit`` seconds plus those of ``launcher.GRACE`` and names the stage.
+ends within ``limit`` seconds plus those of ``launch.GRACE`` and names the stage.
 """
 
 import atexit
 import os
-import sys
 import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import typer
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from analogpipe.pipeline.launch import launch
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.stage import StageError
 from analogpipe.pipeline.watchdog import ALL, Watch
@@ -316,20 +313,3 @@ def _send_any(message: Tensor, peer: int) -> None:
 
 def _receive_any(peer: int) -> Tensor:
     return _Receiver(peer, dist.group.WORLD, (0,), torch.device("cpu")).take(0)
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-def main(
-    stages: Annotated[int, typer.Option(min=1, help="number of stages, a process for each")],
-    module: Annotated[str, typer.Argument(help="module to run in each process")],
-    options: Annotated[list[str] | None, typer.Argument(help="its options")] = None,
-) -> None:
-    """Run a module in one process per stage on this machine."""
-    raise SystemExit(launch([sys.executable, "-m", module, *(options or [])], stages))
-
-
-if __name__ == "__main__":
-    app()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from analogpipe.layer.base import AnalogLayer
+from analogpipe.pipeline.layer import ArrayLayer
 
-_LAYERS = (AnalogLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAYERS = (ArrayLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
@@ -22,7 +22,8 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
     counts = [0]
 
     def count(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        channels = output.shape[1 if _is_convolution(module) else -1]
+        is_convolution = hasattr(module, "kernel_size")
+        channels = output.shape[1 if is_convolution else -1]
         counts[-1] += output.numel() // channels
 
     hooks = [
@@ -43,7 +44,3 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
             for part, mode in zip(block.modules(), modes, strict=True):
                 part.training = mode
     return counts[:-1]
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    return "Conv" in type(module).__name__

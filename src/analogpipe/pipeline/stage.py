@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from analogpipe.layer.base import AnalogLayer
+from analogpipe.pipeline.layer import ArrayLayer
 from analogpipe.pipeline.mitigation import Prediction
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -58,7 +58,7 @@ class Stage:
         self.prediction = prediction
         self.version = 0
         self.accumulated = 0
-        self.analog = [part for part in module.modules() if isinstance(part, AnalogLayer)]
+        self.analog = [part for part in module.modules() if isinstance(part, ArrayLayer)]
         if stash and self.analog:
             raise StageError(
                 "async-stash copies weights, which analog arrays cannot: found "

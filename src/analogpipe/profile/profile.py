@@ -17,6 +17,8 @@ from analogpipe.settings import ConfigError, Name, Strict, checked, override
 from analogpipe.tile.config import TileConfig, TileConfigError
 
 DIGITAL = "digital"
+METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
+"""Columns of a run's metrics.csv, which has a row per epoch."""
 
 
 class Run(Strict):

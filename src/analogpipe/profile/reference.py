@@ -1,12 +1,7 @@
 """The JSON schemas of the configuration files, and the reference that people read, both from the models."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from analogpipe.files import write_json, write_text
-from analogpipe.jobs.command import run as run_command
 from analogpipe.profile.profile import Profile
 from analogpipe.tile.config import TileConfig
 
@@ -71,17 +66,3 @@ def _kind(value: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {value[name]}" for name, sign in signs.items() if name in value]
     return " ".join([str(value.get("type", "any")), *bounds])
-
-
-def main(
-    schemas: Annotated[Path, typer.Option(help="folder for the JSON schemas")],
-    page: Annotated[Path, typer.Option(help="file for the reference")],
-) -> None:
-    """Write the schemas and the reference."""
-    write_json(schemas / "profile.schema.json", Profile.model_json_schema())
-    write_json(schemas / "tile.schema.json", TileConfig.model_json_schema())
-    write_text(page, reference())
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -8,12 +8,10 @@ from typing import Any
 import pandas as pd
 
 from analogpipe.files import FileError
-from analogpipe.profile.profile import Run
+from analogpipe.profile.profile import METRICS, Run
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import from_text
 from analogpipe.settings import checked
-
-METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 
 
 @dataclass(frozen=True)

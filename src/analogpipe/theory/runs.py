@@ -16,8 +16,8 @@ from torch import nn
 
 from analogpipe.device.parameters import Pulsed, SoftBounds
 from analogpipe.experiment import data
+from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.experiment.train import evaluate
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import Profile
 from analogpipe.profile.theory import Ablation, Theory

@@ -1,0 +1,26 @@
+"""Write the JSON schemas of the configuration files, and the reference that people read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analogpipe.files import write_json, write_text
+from analogpipe.jobs.command import run as run_command
+from analogpipe.profile.profile import Profile
+from analogpipe.profile.reference import reference
+from analogpipe.tile.config import TileConfig
+
+
+def main(
+    schemas: Annotated[Path, typer.Option(help="folder for the JSON schemas")],
+    page: Annotated[Path, typer.Option(help="file for the reference")],
+) -> None:
+    """Write the schemas and the reference."""
+    write_json(schemas / "profile.schema.json", Profile.model_json_schema())
+    write_json(schemas / "tile.schema.json", TileConfig.model_json_schema())
+    write_text(page, reference())
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,25 @@
+"""What a pipeline knows of layers whose weights are no parameters, such as analog ones."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class ArrayLayer(Protocol):
+    """A module with weights in arrays of its own, which learns by updates and not by gradients.
+
+    A backward pass leaves its update pending; who trains the layer calls :meth:`update`.
+    """
+
+    def update(self, lr: float) -> None:
+        """Apply the pending micro-batches in their order and clear them."""
+
+    def pending_state(self) -> list[Tensor]:
+        """Return the pending micro-batches, for a checkpoint."""
+
+    def load_pending(self, pending: list[Tensor]) -> None:
+        """Replace the pending micro-batches."""
+
+    def weights(self) -> list[Tensor]:
+        """Return the live tensors of the weights that a forward pass reads."""
