@@ -100,7 +100,7 @@ def update(layer: Layer, samples: int, rule: Rule, hardware: Hardware) -> Events
     copies = layer.replicas if layer.identical else 1  # each of them learns from all vectors
     vectors = samples * layer.positions
     serial = ceil(vectors * copies / layer.replicas)
-    train = hardware.mean_pulses if rule.mean_pulses is None else rule.mean_pulses
+    train = hardware.mean_pulses if layer.mean_pulses is None else layer.mean_pulses
     slots = hardware.phases * train
     scaling = hardware.scaling_operations
     counted = Events(

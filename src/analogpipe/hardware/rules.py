@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from analogpipe.tile.config import TileConfig
+
 RuleKind = Literal["analog_sgd", "ttv1", "ttv2", "cttv2", "agad", "mixed_precision"]
 RULES: tuple[RuleKind, ...] = get_args(RuleKind)
 
@@ -22,15 +24,13 @@ class Rule:
 
     Tiki-Taka rules transfer ``columns`` columns of the fast array for every ``every`` input vectors
     (n_s of R, who has 2), or with ``units_in_mbatch`` for every ``every`` micro-batches (names of
-    AIHWKit). ``mean_pulses`` is the length of a pulse train that a run counted; that of the
-    hardware if not given.
+    AIHWKit).
     """
 
     kind: RuleKind
     every: float = 2
     columns: int = 1
     units_in_mbatch: bool = False
-    mean_pulses: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -40,8 +40,6 @@ class Rule:
             raise RuleError(
                 f"every is {self.every} and columns {self.columns}, allowed: above 0, 1 or more"
             )
-        if self.mean_pulses is not None and not 0 <= self.mean_pulses < float("inf"):
-            raise RuleError(f"mean_pulses is {self.mean_pulses}, allowed is 0 or more, finite")
 
     @property
     def tiki_taka(self) -> bool:
@@ -71,3 +69,18 @@ class Rule:
     def transfers(self, vectors: float) -> float:
         """Columns transferred for a micro-batch of ``vectors`` input vectors."""
         return self.columns * (1 if self.units_in_mbatch else vectors) / self.every
+
+
+def of_tile(tile: TileConfig | None) -> Rule:
+    """Return how a tile learns; without one, the plain rule that a digital run stands for.
+
+    Raises RuleError for a tile whose events are not known: a refresh of pairs reads and writes
+    whole arrays, as often as their state asks for it.
+    """
+    if tile is None or (tile.transfer is None and tile.refresh is None):
+        return Rule("analog_sgd")
+    if tile.refresh is not None:
+        raise RuleError("a tile with a refresh has no cost yet, allowed: pulses, transfers")
+    transfer = tile.transfer
+    assert transfer is not None
+    return Rule(transfer.kind, transfer.every, transfer.columns, units_in_mbatch=True)
