@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogpipe.experiment import data, provenance
+from analogpipe.experiment import data, events, provenance
 from analogpipe.experiment.course import Course
 from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.run import make_pipeline
 from analogpipe.files import write_json, write_text
+from analogpipe.hardware.layers import Stage
+from analogpipe.hardware.record import to_record
 from analogpipe.pipeline.processes import is_leader
 from analogpipe.profile.profile import METRICS, Run
 from analogpipe.schedule.table import Schedule
@@ -42,13 +44,16 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
                 course.evaluated({**row, "train_loss": loss, **evaluate(pipeline, samples)})
             course.pause()
     pipeline.run()
+    network = events.counted(
+        events.blocks(run, samples), pipeline, pipeline.schedule.micro_batches * size
+    )
     pipeline.close()
     if is_leader():
-        _write(run, pipeline.schedule, course, out)
+        _write(run, pipeline.schedule, course, network, out)
         course.clear()
 
 
-def _write(run: Run, schedule: Schedule, course: Course, out: Path) -> None:
+def _write(run: Run, schedule: Schedule, course: Course, network: list[Stage], out: Path) -> None:
     """Write the files of a finished run; run.json comes last and says that it is complete."""
     metrics = pd.DataFrame(course.rows, columns=list(METRICS))
     write_text(out / "schedule.txt", to_text(schedule))
@@ -61,6 +66,7 @@ def _write(run: Run, schedule: Schedule, course: Course, out: Path) -> None:
             "density": schedule.density,
             "micro_batches": schedule.micro_batches,
             "wall_seconds": round(course.seconds, 3),
+            "network": to_record(network),
             **provenance.environment(run.compute.device),
         },
     )

@@ -25,6 +25,8 @@ THEORY = ("tables/theory_rates", "tables/theory_price", "tables/theory_targets",
           "tables/theory_floor", "tables/theory_network", "tables/theory_interaction",
           "tables/theory_checks", "tables/table3")  # fmt: skip
 """Made from the runs of the theory's experiments."""
+HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane")
+"""Seconds and joules on accelerators, made from the events of the runs."""
 EVIDENCE = (*SCHEDULES, "tables/runs", "tables/targets")
 """What claims are judged by,"""
 THEORY_EVIDENCE = ("tables/table3", "tables/theory_checks")

@@ -26,11 +26,15 @@ class Array(nn.Module):
 
     weight: Tensor
     """What reads see, (out, in)."""
+    slots: Tensor
+    """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
 
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()
         self.config, self.streams = config, streams
         self.keep(weight)
+        # int64, which no cast of a module changes
+        self.register_buffer("slots", torch.zeros(1, dtype=torch.int64))
 
     def keep(self, weight: Tensor) -> None:
         """Take ``weight`` as the array's memory."""

@@ -44,6 +44,7 @@ class PulsedArray(Array):
             self.config.update,
             self.streams["update"],
             kernels=self.kernels,
+            slots=self.slots,
         )
 
     def update(self, change: Change, lr: float) -> None:
@@ -52,7 +53,7 @@ class PulsedArray(Array):
         if products is None:
             self.updater.apply(*change.samples(), lr)
         else:
-            self.updater.apply_products(*products)
+            self.updater.apply_products(products)
 
 
 class RewrittenArray(PulsedArray):
@@ -84,4 +85,5 @@ class RewrittenArray(PulsedArray):
             self.weight,
             self.device.write_noise,
             self.kernels,
+            self.slots,
         )

@@ -119,6 +119,7 @@ class TikiTakaArray(Array):
             self.config.update,
             self.streams["update"],
             kernels=self.kernels,
+            slots=self.slots,
         )
 
     @cached_property
