@@ -126,17 +126,18 @@ def plane(presets: Mapping[str, Hardware] = PRESETS) -> pd.DataFrame:
     best sync over its best async, with stages that fill one array.
     """
     m = PLANE_STAGES
-    counts = [2**k for k in range(PLANE_BATCH.bit_length())]
+    sizes = [2**k for k in range(PLANE_BATCH.bit_length())]
+    counts = sorted({round(n) for n in np.geomspace(1, PLANE_BATCH, 33)})
     grid = [
         ("", "", float(ratio), n, 1 + (m - 1) / n * 2 / (2 + float(ratio)))
-        for ratio in np.geomspace(0.05, 200, 37)
+        for ratio in np.geomspace(0.05, 400, 37)
         for n in counts
     ]
     for name, hardware in presets.items():
         stages = [Stage((linear(hardware.lines, hardware.lines),))] * m
         for kind in _RULES:
             rule = Rule(kind)
-            best = fastest(choices(stages, rule, hardware, PLANE_BATCH, sizes=counts))
+            best = fastest(choices(stages, rule, hardware, PLANE_BATCH, sizes=sizes))
             one = stage_cost(stages[0], 1, rule, hardware)
             ratio = (one.update.seconds + one.accumulate.seconds) / one.forward.seconds
             gain = best["sync"].seconds / best["async"].seconds

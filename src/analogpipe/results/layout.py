@@ -45,6 +45,10 @@ FIGURES = {
     "fig3_convergence": ("tables/runs", "tables/targets"),
     "fig4_accuracy": ("tables/table2",),
     "fig5_speedup": ("tables/targets", "tables/table1"),
+    "fig11_hardware_speedup": ("tables/hardware",),
+    "fig12_hardware_target": ("tables/hardware",),
+    "fig13_hardware_stages": ("tables/hardware_stages",),
+    "fig14_hardware_plane": ("tables/hardware_plane",),
 }
 """The tables that a figure is drawn from; fig. 2 is of a profile with analog devices."""
 THEORY_FIGURES = {
