@@ -252,3 +252,14 @@ def test_impossible_rules_are_refused() -> None:
 def test_the_cost_model_is_free_of_torch() -> None:
     code = "import sys, analogpipe.hardware.best, analogpipe.hardware.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_measured_copy_and_the_exchange_of_replicas_by_hand() -> None:
+    """128 columns, 4 iterations of 20 slots and 3 reads: 3 x 40 + 4 (20 x 5 + 3 x 40) ns a column."""
+    small, how = linear(128, 64), {"iterations": 4, "slots": 20, "reads": 3}
+    assert cost.copy(small, IBM, **how).seconds == pytest.approx(128 * 1000e-9)
+    both = cost.exchange([small, linear(32, 32)], IBM, **how)
+    message = 2 * (128 * 64 + 32 * 32) / 6.4e9
+    assert both.seconds == pytest.approx(128 * 1000e-9 + message)
+    joules = sum(cost.copy(layer, IBM, **how).joules for layer in (small, linear(32, 32)))
+    assert both.joules == pytest.approx(joules + message * 6.4e9 * 8 * IBM.link_energy)
