@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from analogpipe.schedule.modes import MODES
+from analogpipe.schedule.modes import MODE, MODES
 from analogpipe.settings import Name, Strict
 
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -157,18 +157,19 @@ class Mode(Strict):
 
     @model_validator(mode="after")
     def _options_of_schedule(self) -> "Mode":
-        if self.mini_batch > 1 and not self.schedule.startswith("sync"):
+        if self.mini_batch > 1 and not MODE[self.schedule].flushes:
             raise ValueError(f"mini_batch is for sync schedules, not {self.schedule}")
-        if self.prediction is not None and self.schedule not in ("async", "async-full-duplex"):
+        mode = MODE[self.schedule]
+        if self.prediction is not None and (mode.stashes or not mode.stale):
             raise ValueError(f"prediction is for async schedules, not {self.schedule}")
-        if self.warm_up_epochs and not self.schedule.startswith("async"):
+        if self.warm_up_epochs and not mode.stale:
             raise ValueError(f"warm_up_epochs is for async schedules, not {self.schedule}")
         return self
 
     @property
     def weights_depend_on_stages(self) -> bool:
         """Whether the stage count changes the weights, or only the cycles that they take."""
-        return str(self.schedule).startswith("async")
+        return MODE[self.schedule].stale
 
 
 class NamedMode(Mode):
