@@ -21,19 +21,24 @@ INTERVAL = (
 class Dataset(Strict):
     """Where the samples come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
 
-    kind: Literal["digits", "mnist", "cifar10", "image_folder", "text"] = Field(
-        description="digits (scikit-learn's handwritten digits), mnist, cifar10, image_folder, or text, "
-        "whose characters are predicted one after the other"
+    kind: Literal["digits", "mnist", "cifar10", "image_folder", "text", "python"] = Field(
+        description="digits (scikit-learn's handwritten digits), mnist, cifar10, image_folder, text, "
+        "whose characters are predicted one after the other, or python, a function of yours"
     )
     name: Name = Field(description="label of the data in every path, table and figure")
     path: str | None = Field(
         default=None,
-        description="folder that holds the data (of text: the file), relative to the working directory; "
+        description="folder that holds the data (of text and python: the file), relative to the working folder; "
         "mnist, cifar10 and the Tiny Shakespeare text are downloaded to it by the workflow's rule `data` if "
         "they are not there",
     )
     context: int | None = Field(
         default=None, ge=1, description="characters of a sample (of text, and required there)"
+    )
+    function: str | None = Field(
+        default=None,
+        description="of python, and required there: a function of the file without arguments that returns "
+        "training inputs and targets, and those of the test, as NumPy arrays",
     )
     train: int | None = Field(
         default=None, ge=1, description="use only so many training samples (all when not given)"
@@ -51,7 +56,15 @@ class Dataset(Strict):
             raise ValueError(f"path is required for kind {self.kind}")
         if (self.kind == "text") != (self.context is not None):
             raise ValueError("context is required for kind text, and for no other")
+        if (self.kind == "python") != (self.function is not None):
+            raise ValueError("function is required for kind python, and for no other")
         return self
+
+    @property
+    def source(self) -> str:
+        """What the arrays of the data set depend on; which part of them is used comes later."""
+        keys = {"kind", "name", "path", "context", "function"}
+        return self.model_dump_json(include=keys, exclude_none=True)
 
     @property
     def downloaded(self) -> bool:
@@ -133,7 +146,21 @@ class Decoder(Strict):
         return 2 * self.layers
 
 
-Model = Annotated[Mlp | Cnn | ResNet | Decoder, Field(discriminator="kind")]
+class PythonModel(Strict):
+    """A network of yours: a function ``blocks(shape, classes)`` of a Python file that returns torch modules,
+    which work one after the other."""
+
+    kind: Literal["python"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    file: str = Field(description="the Python file, relative to the working directory")
+    function: str = Field(default="blocks", description="name of the function in it")
+    blocks: int = Field(ge=1, description="number of modules that it returns, the most stages")
+    digital: list[str] = Field(
+        default=[], description="patterns of the paths of layers that stay digital, e.g. '3.*'"
+    )
+
+
+Model = Annotated[Mlp | Cnn | ResNet | Decoder | PythonModel, Field(discriminator="kind")]
 
 
 class Mode(Strict):
