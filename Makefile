@@ -61,8 +61,8 @@ test-report: $(READY)  ## look at the tiny profile's report in a headless browse
 check: $(READY)  ## types, imports, style and workflow lint
 	$(BIN)/mypy src
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import analogpipe.tile.tile
+import analogpipe.tile.pulsed
 from analogpipe.claims.evidence import Evidence
 from analogpipe.claims.rules import RULES
 from analogpipe.profile.profile import load_devices, load_profile
@@ -122,13 +122,13 @@ def test_ideal_device_has_no_floor(sizes, tiny_profile, monkeypatch):
 
 def test_flipped_bias_of_the_device_fails(sizes, tiny_profile, monkeypatch):
     """Planted: steps grow towards the bounds, so that pulses push away from the symmetric point."""
-    draw = analogpipe.tile.tile.draw
+    draw = analogpipe.tile.pulsed.draw
 
     def flipped(*arguments):
         response = draw(*arguments)
         return replace(response, slope=-response.slope)
 
-    monkeypatch.setattr("analogpipe.tile.tile.draw", flipped)
+    monkeypatch.setattr("analogpipe.tile.pulsed.draw", flipped)
     found = c5(pd.DataFrame(floor(sizes)), sizes, tiny_profile)
     assert found["floor over its prediction"] == {"not reproduced"}
 

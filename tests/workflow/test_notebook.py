@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,11 @@ def test_notebook_is_stored_without_outputs():
     for cell in CELLS:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+def test_notebook_goes_through_the_front_door_alone():
+    source = "".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code")
+    assert re.findall(r"(?:from|import) analogpipe.*", source) == ["import analogpipe as ap"]
 
 
 def test_report_has_a_caption_for_each_figure():
@@ -43,6 +49,15 @@ def test_notebook_runs(tmp_path, tiny_profile):
                     training.train(
                         run, results.run_folder(root, profile, device, mode, stages, seed)
                     )
+    metrics = results.collect(root, profile)
+    tables = {
+        "runs": metrics,
+        "targets": results.to_target(metrics, profile.target_accuracy),
+        "table2": results.accuracy_table(metrics),
+    }
+    (root / "tables").mkdir()
+    for name, table in tables.items():
+        table.to_csv(root / "tables" / f"{name}.csv", index=False)
     code = ["import matplotlib; matplotlib.use('Agg'); display = print"]
     code += ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
     code += ["print('drawn', len(plt.get_fignums()), run.config.mode.name, len(summary))"]

@@ -8,10 +8,10 @@ rule notebook:
     input:
         sources("calibration.calibrate"),
         sources("results.compare"),
+        sources("results.load"),
         sources("figures.gantt"),
-        sources("figures.style"),
         rules.training.input,
-        rules.calibration.input,
+        expand("<results>/tables/{table}.csv", table=["runs", "targets", "table2"]),
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
         template=f"{workflow.basedir}/workflow/notebooks/offline/index.html.j2",
         profile=ancient(PROFILE_FILE),

@@ -68,9 +68,26 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
     return _fit(tile, device, data, true)
 
 
-def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
-    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
-    return _fit(tile, _fittable(tile), read_csv(path, reach), None)
+def calibrate_csv(
+    path: str | Path, *, kind: str | TileConfig, reach: float | None = None
+) -> Calibration:
+    """Fit a device type to a measured pulse response (columns: see :func:`measure.read_csv`).
+
+    Args:
+        path: the CSV file.
+        kind: the type of device, such as ``"soft_bounds"``; or a tile, whose device's type is fitted
+            and whose update and read-out are kept.
+        reach: weight at the ends of the measured range; None: conductances are weights.
+
+    Raises:
+        CalibrationError: ``kind`` has no pulse response that can be fitted.
+        MeasurementError: the file cannot be used.
+    """
+    if isinstance(kind, str):
+        if kind not in MODELS:
+            raise CalibrationError(f"kind: found {kind!r}, allowed: {', '.join(MODELS)}")
+        kind = TileConfig.parse({"device": {"kind": kind}})
+    return _fit(kind, _fittable(kind), read_csv(Path(path), reach), None)
 
 
 def _fittable(tile: TileConfig) -> Pulsed:

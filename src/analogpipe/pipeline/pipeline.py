@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
+from analogpipe.pipeline.optimizer import Make
 from analogpipe.pipeline.stage import Loss, Stage, StageError, under
 from analogpipe.schedule.staleness import counted_versions
 from analogpipe.schedule.table import Action, Schedule, validate
@@ -34,7 +35,8 @@ class Pipeline:
     the update that comes after its backward; both must be functions of ``b`` alone. ``lr`` may be
     a sequence of such functions, one per stage. ``prediction`` is the decay of the moving average
     from which stages with a delay predict the weights of their forwards (see mitigation), None for
-    no prediction.
+    no prediction. ``optimizer`` makes the optimizer of a stage's parameters (see optimizer), plain SGD
+    where it is not given.
 
     A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
     stage (0-based); who passes it must carry the messages.
@@ -49,6 +51,7 @@ class Pipeline:
         batch: Batch,
         lr: LearningRate | Sequence[LearningRate],
         prediction: float | None = None,
+        optimizer: Make | None = None,
         trace: bool = False,
         only: int | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Pipeline:
                 prediction=None
                 if prediction is None or not self._delayed[i]
                 else Prediction(stages[i], gaps.tolist(), prediction),
+                optimizer=optimizer,
             )
         here = slice(None) if only is None else schedule.stage == only + 1
         columns = (schedule.clock, schedule.stage, schedule.kind, schedule.micro_batch)

@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from analogpipe.pipeline.layer import ArrayLayer
 from analogpipe.pipeline.mitigation import Prediction
+from analogpipe.pipeline.optimizer import Make, StageOptimizer
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _Saved = tuple[Tensor, int]
@@ -41,7 +42,8 @@ class Stage:
     forward saves copies of its weights instead (a digital reference). What is computed from weights
     in a forward (a normalised or a cast weight) counts as an activation.
 
-    The last stage gets a ``loss`` of (output, target), the mean over the micro-batch.
+    The last stage gets a ``loss`` of (output, target), the mean over the micro-batch. ``optimizer``
+    makes the optimizer of the parameters, plain SGD where it is not given.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Stage:
         loss: Loss | None = None,
         stash: bool = False,
         prediction: Prediction | None = None,
+        optimizer: Make | None = None,
     ) -> None:
         self.module = module
         self.loss = loss
@@ -68,6 +71,9 @@ class Stage:
         for p in self.parameters:
             p.grad = torch.zeros_like(p)
         self._gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.optimizer = (
+            StageOptimizer(self.parameters, optimizer) if optimizer and self.parameters else None
+        )
         self._in_flight: dict[int, _Flight] = {}
         arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
         self._live = frozenset(
@@ -144,7 +150,8 @@ class Stage:
         return self._in_flight[b].version if self.stash else self.version
 
     def update(self, lr: float) -> None:
-        """Apply what was accumulated, as plain SGD on its mean: ``w -= lr / n * sum of gradients``.
+        """Apply what was accumulated: a step on its mean by the optimizer, of plain SGD
+        ``w -= lr / n * sum of gradients``.
 
         ``n`` counts the micro-batches since the last update. Analog layers apply their pending
         updates one micro-batch after another, each with ``lr / n``.
@@ -156,7 +163,12 @@ class Stage:
         rate = lr / self.accumulated
         if self._gradients:
             with torch.no_grad():
-                torch._foreach_add_(self.parameters, self._gradients, alpha=-rate)
+                if self.optimizer is None:
+                    torch._foreach_add_(self.parameters, self._gradients, alpha=-rate)
+                else:
+                    if self.accumulated > 1:
+                        torch._foreach_div_(self._gradients, self.accumulated)
+                    self.optimizer.step(lr)
                 torch._foreach_zero_(self._gradients)
         for layer in self.analog:
             layer.update(rate)
@@ -190,6 +202,8 @@ class Stage:
             state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
             for i, layer in enumerate(self.analog):
                 state |= {f"pending.{i}.{j}": t for j, t in enumerate(layer.pending_state())}
+        if self.optimizer is not None:
+            state |= {f"optimizer.{name}": t for name, t in self.optimizer.state_dict().items()}
         if self.prediction is not None:
             state |= {f"velocity.{i}": v for i, v in enumerate(self.prediction.velocity)}
         for b, flight in self._in_flight.items():
@@ -229,6 +243,8 @@ class Stage:
         for i, layer in enumerate(self.analog):
             pending = under(state, f"pending.{i}.")
             layer.load_pending([pending[str(j)].clone() for j in range(len(pending))])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(under(state, "optimizer."))
         if self.prediction is not None:
             velocity = under(state, "velocity.")
             self.prediction.load([velocity[str(i)] for i in range(len(velocity))])

@@ -98,6 +98,18 @@ class Profile(Strict):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: a value is given twice in {values}")
+        if (self.model.kind == "decoder") != (self.dataset.kind == "text"):
+            raise ValueError(
+                f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
+                "allowed: decoder for text, the others for images"
+            )
+        if self.analog_devices and self.training.optimizer.weight_decay:
+            raise ValueError(
+                f"training.optimizer.weight_decay: found {self.training.optimizer.weight_decay}, allowed "
+                f"with analog devices: 0, as pulses cannot shrink the weights of {self.analog_devices[0]}"
+            )
+        if self.dataset.kind == "text" and self.training.augmentation != "none":
+            raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
         tables: dict[str, Mapping[str, object]] = {"learning_rates": self.learning_rates}
         if self.sweep is not None:
@@ -196,13 +208,14 @@ class Profile(Strict):
         )
 
 
-def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
+def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
     """Read and check a profile's YAML file and the devices that it names.
 
     ``overrides`` (``KEY=VALUE``) take the place of what the file says.
 
     Raises ConfigError or FileError, in one line, for a fault in either file or a missing data folder.
     """
+    path = Path(path)
     profile = checked(Profile, override(read_yaml(path), overrides), path)
     if profile.analog_devices:
         known = load_devices(path.parent / profile.devices_file)
@@ -211,10 +224,9 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
-    downloaded = profile.dataset.kind in ("mnist", "cifar10")
     if (
         profile.dataset.path is not None
-        and not downloaded
+        and not profile.dataset.downloaded
         and not Path(profile.dataset.path).is_dir()
     ):
         raise ConfigError(
@@ -223,10 +235,10 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
     return profile
 
 
-def load_devices(path: Path) -> dict[str, TileConfig]:
+def load_devices(path: str | Path) -> dict[str, TileConfig]:
     """Read a devices file: a mapping of device names to tile configurations."""
     tiles = {}
-    for name, entry in read_yaml(path).items():
+    for name, entry in read_yaml(Path(path)).items():
         try:
             tiles[str(name)] = TileConfig.parse(entry)
         except TileConfigError as error:
