@@ -25,9 +25,9 @@ from analogpipe.figures.style import COLUMN, draw
 from analogpipe.hardware import cost
 from analogpipe.hardware.layers import cut, linear
 from analogpipe.hardware.presets import PRESETS
-from analogpipe.hardware.rules import of_tile
 from analogpipe.hardware.run import OnHardware
 from analogpipe.profile.profile import Run, load_devices, load_profile
+from analogpipe.profile.rule import of_tile
 from analogpipe.results.run import read
 from analogpipe.seeds import generator
 from analogpipe.tile.tile import AnalogTile

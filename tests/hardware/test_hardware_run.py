@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from analogpipe.hardware.layers import LayerError, Stage, attention, convolution, cut, linear
 from analogpipe.hardware.presets import PRESETS
 from analogpipe.hardware.record import from_record, to_record
-from analogpipe.hardware.rules import Rule, RuleError, of_tile
+from analogpipe.hardware.rules import Rule, RuleError
 from analogpipe.hardware.run import OnHardware
+from analogpipe.profile.rule import of_tile
 from analogpipe.schedule.modes import MODES, SYNC_MODES
 from analogpipe.schedule.partition import PartitionError, balance
 from analogpipe.schedule.table import build

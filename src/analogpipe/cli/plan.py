@@ -167,8 +167,8 @@ def _on_hardware(
     from analogpipe.experiment import events
     from analogpipe.hardware.best import choices, fastest
     from analogpipe.hardware.layers import cut
-    from analogpipe.hardware.rules import of_tile
     from analogpipe.hardware.run import OnHardware
+    from analogpipe.profile.rule import of_tile
 
     if hardware is None:
         return []

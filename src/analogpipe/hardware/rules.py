@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from analogpipe.tile.config import TileConfig
-
 RuleKind = Literal["analog_sgd", "ttv1", "ttv2", "cttv2", "agad", "mixed_precision"]
 RULES: tuple[RuleKind, ...] = get_args(RuleKind)
 
@@ -69,18 +67,3 @@ class Rule:
     def transfers(self, vectors: float) -> float:
         """Columns transferred for a micro-batch of ``vectors`` input vectors."""
         return self.columns * (1 if self.units_in_mbatch else vectors) / self.every
-
-
-def of_tile(tile: TileConfig | None) -> Rule:
-    """Return how a tile learns; without one, the plain rule that a digital run stands for.
-
-    Raises RuleError for a tile whose events are not known: a refresh of pairs reads and writes
-    whole arrays, as often as their state asks for it.
-    """
-    if tile is None or (tile.transfer is None and tile.refresh is None):
-        return Rule("analog_sgd")
-    if tile.refresh is not None:
-        raise RuleError("a tile with a refresh has no cost yet, allowed: pulses, transfers")
-    transfer = tile.transfer
-    assert transfer is not None
-    return Rule(transfer.kind, transfer.every, transfer.columns, units_in_mbatch=True)

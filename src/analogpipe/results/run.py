@@ -12,9 +12,9 @@ from analogpipe.files import FileError
 from analogpipe.hardware.config import Hardware
 from analogpipe.hardware.layers import LayerError, Stage, cut
 from analogpipe.hardware.record import from_record
-from analogpipe.hardware.rules import of_tile
 from analogpipe.hardware.run import OnHardware
 from analogpipe.profile.profile import METRICS, Run
+from analogpipe.profile.rule import of_tile
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import from_text
 from analogpipe.settings import checked
