@@ -121,7 +121,8 @@ class Stage:
     @property
     def reads(self) -> int:
         """Array reads of a sample in a forward pass, one layer after another."""
-        return sum(layer.positions for layer in self.layers if layer.kind != "attention")
+        arrays = (layer for layer in self.layers if layer.kind != "attention")
+        return sum(ceil(layer.positions / layer.replicas) for layer in arrays)
 
 
 def pipeline(stages: Sequence[Sequence[Layer]]) -> list[Stage]:

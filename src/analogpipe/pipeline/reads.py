@@ -20,14 +20,15 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
     """Array reads of each block for a micro-batch ``x``, forward (backward takes as many).
 
     A layer reads its array once per input vector: a fully connected one once per sample (and place
-    in a sequence), a convolution once per sample and output position. Digital layers count as the
+    in a sequence), a convolution once per sample and output position, of which replicas take a share
+    each. Digital layers count as the
     arrays that they would be; what has no matrix (activations, norms, pooling) takes no read. The
     blocks run once, in evaluation mode.
     """
     counts = [0] * len(blocks)
 
     def count(i: int, path: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
-        counts[i] += _vectors(module, y)
+        counts[i] += -(-_vectors(module, y) // _replicas(module))
 
     _run(blocks, x, count)
     return counts
@@ -57,6 +58,7 @@ def describe(blocks: Sequence[nn.Module], x: Tensor) -> list[Stage]:
             positions=-(-_vectors(module, y) // samples),
             stored=None if kernel is None else x.numel() // samples,
             returns_error=x.requires_grad,
+            replicas=_replicas(module),
             name=f"{i}.{path}" if path else f"{i}",
         )
         found[i].append(layer)
@@ -71,8 +73,20 @@ def describe(blocks: Sequence[nn.Module], x: Tensor) -> list[Stage]:
     ]
 
 
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, _LAYERS)
+def _layers(block: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers of a block with their paths; of one with replicas, that alone and not its arrays."""
+    found: list[tuple[str, nn.Module]] = []
+    hidden: set[nn.Module] = set()
+    for path, part in block.named_modules():
+        if part in hidden or not (isinstance(part, _LAYERS) or hasattr(part, "replicas")):
+            continue
+        hidden.update(part.modules())
+        found.append((path, part))
+    return found
+
+
+def _replicas(module: nn.Module) -> int:
+    return int(getattr(module, "replicas", 1))
 
 
 def _groups(module: nn.Module) -> int:
@@ -116,8 +130,7 @@ def _run(
     hooks = [
         part.register_forward_hook(hook(i, path))
         for i, block in enumerate(blocks)
-        for path, part in block.named_modules()
-        if _is_layer(part)
+        for path, part in _layers(block)
     ]
     training = [[part.training for part in block.modules()] for block in blocks]
     sent = []
