@@ -148,3 +148,15 @@ def test_copies_and_replicas_are_those_of_their_files() -> None:
                 assert (
                     cell.strip() == f"{mean['test_accuracy']:.3f}, {1e3 * mean['seconds']:.1f} ms"
                 )
+
+
+def test_replicas_of_convolutions_are_those_of_their_file() -> None:
+    runs = pd.read_csv(FIGURES / "hardware-replicated.csv")
+    means = runs.groupby(["arrays", "learning_rate"]).mean()
+    rows = re.findall(r"^\| (\d+) \| (.*) us \| (.*) \| (.*) \| (.*) \|$", ANSWER, re.M)
+    assert [int(row[0]) for row in rows] == [1, 4, 16]
+    for arrays, *shown in rows:
+        best = means.loc[int(arrays)].sort_values("by_own").iloc[-1]
+        found = 1e6 * best["seconds_a_sample"], best["slowest_to_mean"]
+        scores = best["by_own"], best["by_mean"]
+        assert shown == [*(f"{x:.2f}" for x in found), *(f"{x:.3f}" for x in scores)]
