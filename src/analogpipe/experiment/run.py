@@ -45,6 +45,7 @@ def make_pipeline(
         batch=_batches(run, images),
         lr=warmed_up(rate, delays, warm_up) if warm_up else rate,
         prediction=mode.prediction,
+        seed=run.seed,
         trace=trace,
     )
 

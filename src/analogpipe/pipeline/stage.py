@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.inspection import Inspection
 from analogpipe.pipeline.layer import ArrayLayer
 from analogpipe.pipeline.mitigation import Prediction
+from analogpipe.pipeline.randomness import get_state, set_state
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _Saved = tuple[Tensor, int]
-
-
-class StageError(ValueError):
-    """A module or a call that a stage cannot handle."""
 
 
 @dataclass(slots=True)
@@ -28,6 +27,7 @@ class _Flight:
     target: Tensor | None
     version: int
     kept: bool = True
+    random: Tensor | None = None  # state of the generators at its start, if the forward has drawn
     y: Tensor | None = None
     saved: list[_Saved] = field(default_factory=list)
 
@@ -56,6 +56,8 @@ class Stage:
         self.loss = loss
         self.stash = stash
         self.prediction = prediction
+        tensors = [*module.parameters(), *module.buffers()]
+        self.device = tensors[0].device if tensors else torch.device("cpu")
         self.version = 0
         self.accumulated = 0
         self.analog = [part for part in module.modules() if isinstance(part, ArrayLayer)]
@@ -69,11 +71,26 @@ class Stage:
             p.grad = torch.zeros_like(p)
         self._gradients = [p.grad for p in self.parameters if p.grad is not None]
         self._in_flight: dict[int, _Flight] = {}
+        self._inspection: Inspection | None = Inspection(module)
+        self._copies_input = False
         arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
         self._live = frozenset(
             t.untyped_storage().data_ptr() for t in (*module.parameters(), *arrays)
         )
         self._buffers = frozenset(t.untyped_storage().data_ptr() for t in module.buffers())
+
+    def begin(self) -> None:
+        """Make sure that gradients go where updates find them, whatever was done to them meanwhile."""
+        trainable = [p for p in self.module.parameters() if p.requires_grad]
+        if len(trainable) != len(self.parameters) or any(map(_differ, trainable, self.parameters)):
+            raise StageError(
+                "other parameters are trainable than when the pipeline was made; allowed is to "
+                "freeze and to thaw before that"
+            )
+        for p, gradient in zip(self.parameters, self._gradients, strict=True):
+            p.grad = gradient
+        if self._gradients and not self.accumulated:
+            torch._foreach_zero_(self._gradients)
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -112,7 +129,7 @@ class Stage:
     def _run(self, b: int, flight: _Flight) -> Tensor:
         shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
         with shift:
-            y = self.module(flight.x)
+            y = self._apply(flight.x)
         if not isinstance(y, Tensor):
             raise StageError(f"stages exchange one tensor, the module gave {type(y).__name__}")
         if self.loss is not None:
@@ -121,6 +138,21 @@ class Stage:
             y = self.loss(y, flight.target)
         flight.y = y
         return y
+
+    def _apply(self, x: Tensor) -> Tensor:
+        """Run the module. Its input is the message, and data of others: no module may write to it."""
+        if self._inspection is not None:
+            y = self._inspection.forward(x)
+            self._copies_input = self._inspection.changes_input
+            if self._inspection.done:
+                self._inspection = None
+            return y
+        y = self.module(x.clone() if self._copies_input else x)
+        return y
+
+    def drawn(self, b: int, state: Tensor) -> None:
+        """Note the state of the generators with which the forward of ``b`` began to draw."""
+        self._in_flight[b].random = state
 
     def backward(self, b: int, grad: Tensor | None = None) -> Tensor | None:
         """Finish micro-batch ``b``: add to the gradients (digital) and pending updates (analog).
@@ -201,6 +233,8 @@ class Stage:
             state[prefix + "x"] = flight.x
             if flight.target is not None:
                 state[prefix + "target"] = flight.target
+            if flight.random is not None:
+                state[prefix + "random"] = flight.random
             state |= {f"{prefix}saved.{i}": t for i, (t, _) in enumerate(flight.saved)}
         return {
             name: t.detach().clone(memory_format=torch.contiguous_format)
@@ -215,10 +249,10 @@ class Stage:
         the replay leaves no trace in buffers or noise streams.
         """
         self._in_flight.clear()
-        random_state = torch.get_rng_state()
+        outside = get_state(self.device)
         for b in state["in_flight"].tolist():
             self._in_flight[b] = self._replay(b, under(state, f"flight.{b}."))
-        torch.set_rng_state(random_state)
+        set_state(outside, self.device)
         self.module.load_state_dict(under(state, "module."))
         self.version, self.accumulated = state["counters"].tolist()
         for i, gradient in enumerate(self._gradients):
@@ -236,7 +270,9 @@ class Stage:
     def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
         version, needs_gradient = state["facts"].tolist()
         x = state["x"].clone().requires_grad_(bool(needs_gradient))
-        flight = _Flight(x, state.get("target"), version)
+        flight = _Flight(x, state.get("target"), version, random=state.get("random"))
+        if flight.random is not None:
+            set_state(flight.random, self.device)
         stored = [
             state[f"saved.{i}"] for i in range(sum(key.startswith("saved.") for key in state))
         ]
@@ -256,6 +292,10 @@ class Stage:
         with saved_tensors_hooks(pack, _unpack):
             self._run(b, flight)
         return flight
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    return one is not other
 
 
 def _unpack(item: Any) -> Tensor:
