@@ -16,19 +16,19 @@ DIGITS = Dataset(kind="digits", name="digits", validation=256)
 def test_digits():
     digits = data.load(DIGITS)
     assert digits.shape == (1, 8, 8)
-    assert (len(digits.train_images), len(digits.test_images), digits.classes) == (1280, 517, 10)
-    inputs = digits.normalised(digits.train_images)
+    assert (len(digits.train_inputs), len(digits.test_inputs), digits.classes) == (1280, 517, 10)
+    inputs = digits.prepared(digits.train_inputs)
     assert abs(float(inputs.mean())) < 1e-4
     assert float(inputs.std()) == pytest.approx(1, abs=1e-3)
-    counts = torch.bincount(digits.test_labels)
+    counts = torch.bincount(digits.test_targets)
     assert counts.max() - counts.min() <= 3  # stratified
 
 
 def test_validation_images_are_training_images_and_never_trained_on():
     whole, split = data.load(DIGITS), data.load(DIGITS, validation=True)
-    assert (len(split.train_images), len(split.test_images)) == (1024, 256)
-    labels = torch.cat([split.train_labels, split.test_labels])
-    assert torch.equal(labels, whole.train_labels)
+    assert (len(split.train_inputs), len(split.test_inputs)) == (1024, 256)
+    labels = torch.cat([split.train_targets, split.test_targets])
+    assert torch.equal(labels, whole.train_targets)
 
 
 def test_order_is_a_permutation_that_differs_between_epochs_and_seeds():
@@ -64,8 +64,8 @@ def test_image_folder(tmp_path):
     config = Dataset(kind="image_folder", name="pets", path=str(tmp_path), validation=2)
     images = data.load(config)
     assert images.shape == (3, 4, 4)
-    assert (len(images.train_images), len(images.test_images), images.classes) == (12, 4, 2)
-    assert sorted(images.train_labels.tolist()) == [0] * 6 + [1] * 6
+    assert (len(images.train_inputs), len(images.test_inputs), images.classes) == (12, 4, 2)
+    assert sorted(images.train_targets.tolist()) == [0] * 6 + [1] * 6
     with pytest.raises(ConfigError, match=r"dataset\.path"):
         data.load(config.model_copy(update={"path": str(tmp_path / "train")}))
 
@@ -95,11 +95,11 @@ def test_broken_files(tmp_path):
     with pytest.raises(FileError, match="not the data of digits"):
         data.load(DIGITS, file=tmp_path / "missing")
     for wrong in (
-        arrays._replace(train_images=arrays.train_images.astype(np.float32)),
-        arrays._replace(test_labels=arrays.test_labels[:-1]),
+        arrays._replace(train_inputs=arrays.train_inputs.astype(np.float32)),
+        arrays._replace(test_targets=arrays.test_targets[:-1]),
     ):
         datasets.write(wrong, DIGITS, file)
-        with pytest.raises(FileError, match=r"its (arrays|images)"):
+        with pytest.raises(FileError, match=r"its (arrays|inputs)"):
             data.load(DIGITS, file=file)
 
 

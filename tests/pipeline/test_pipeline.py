@@ -251,7 +251,7 @@ def test_three_scalar_layers_use_live_or_stashed_weights_in_the_backward(mode: s
 RESTORED = [
     (mode, kinds)
     for mode in MODES
-    for kinds in ({}, {"norm": True}, {"analog": True})
+    for kinds in ({}, {"norm": True}, {"analog": True}, {"dropout": True})
     if not (mode == "async-stash" and "analog" in kinds)
 ]
 

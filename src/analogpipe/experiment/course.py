@@ -25,12 +25,12 @@ class Course:
     the epochs so far.
     """
 
-    def __init__(self, run: Run, images: Data, pipeline: Pipeline, folder: Path) -> None:
+    def __init__(self, run: Run, samples: Data, pipeline: Pipeline, folder: Path) -> None:
         epochs = run.training.epochs
-        self._images, self._pipeline = images, pipeline
+        self._samples, self._pipeline = samples, pipeline
         self._total = pipeline.schedule.micro_batches
         self._started = self._since = time.monotonic()
-        self._store = Store(folder, provenance.key(run, images.digest()))
+        self._store = Store(folder, provenance.key(run, samples.digest()))
         self._spent = 0.0
         self.done = 0
         self.rows: list[dict[str, float]] = []
@@ -88,7 +88,7 @@ class Course:
             return
         known = int(self._progress.measured >= MEASURED)
         if first := not self._progress.estimated and bool(agree(known)):
-            self._progress.expect(evaluation_seconds(self._pipeline, self._images))
+            self._progress.expect(evaluation_seconds(self._pipeline, self._samples))
             self._pace.begin(self._progress.left)
         if agree(int(self._pace.due(self.done))):
             self._save()

@@ -1,4 +1,4 @@
-"""Data sets as arrays of pixels: where the images come from, and the file that a workflow keeps of them.
+"""Data sets as arrays of bytes: where the samples come from, and the file that a workflow keeps of them.
 
 The job ``data`` downloads or decodes the data of a profile once; all its runs map that file into their
 memory.
@@ -14,23 +14,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from analogpipe.experiment import text
 from analogpipe.files import FileError, write_bytes
 from analogpipe.profile.sections import Dataset
 from analogpipe.settings import ConfigError
 
-Pixels = NDArray[np.uint8]
+Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 DIGITS_TEST = 517
 
 
 class Arrays(NamedTuple):
-    """Images (N, C, H, W) and labels (N,) in 0..classes-1, of training and test."""
+    """Of training and test: images (N, C, H, W) and their classes (N,), or windows of characters
+    (N, context) and at each place the one that follows. Targets are in 0..classes-1."""
 
-    train_images: Pixels
-    train_labels: Labels
-    test_images: Pixels
-    test_labels: Labels
+    train_inputs: Bytes
+    train_targets: Labels
+    test_inputs: Bytes
+    test_targets: Labels
 
 
 def read(config: Dataset, *, download: bool = False) -> Arrays:
@@ -48,10 +50,10 @@ def _digits(config: Dataset, download: bool) -> Arrays:
 
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 1, 8, 8).astype(np.uint8)
-    train, test, train_labels, test_labels = train_test_split(
+    train, test, train_targets, test_targets = train_test_split(
         images, labels.astype(np.int64), test_size=DIGITS_TEST, stratify=labels, random_state=0
     )
-    return Arrays(train, train_labels, test, test_labels)
+    return Arrays(train, train_targets, test, test_targets)
 
 
 def _mnist(config: Dataset, download: bool) -> Arrays:
@@ -130,7 +132,12 @@ def _image_folder(config: Dataset, download: bool) -> Arrays:
     return Arrays(*arrays)
 
 
-def _size(pixels: Pixels) -> str:
+def _text(config: Dataset, download: bool) -> Arrays:
+    train, test = text.read(Path(str(config.path)), int(config.context or 0), download=download)
+    return Arrays(*train, *test)
+
+
+def _size(pixels: Bytes) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
@@ -139,12 +146,13 @@ _READERS: dict[str, Callable[[Dataset, bool], Arrays]] = {
     "mnist": _mnist,
     "cifar10": _cifar10,
     "image_folder": _image_folder,
+    "text": _text,
 }
 
 
 def _address(config: Dataset) -> str:
     """What the arrays depend on: the cut of them is made when they are loaded."""
-    return config.model_dump_json(include={"kind", "name", "path"})
+    return config.model_dump_json(include={"kind", "name", "path", "context"}, exclude_none=True)
 
 
 def write(arrays: Arrays, config: Dataset, path: Path) -> None:
@@ -163,11 +171,12 @@ def open_file(path: Path, config: Dataset) -> Arrays:
             if found != _address(config):
                 raise ValueError(f"made for another data set: {found}")
             arrays = Arrays(*(file.get_tensor(name) for name in Arrays._fields))
-        for images, labels in (arrays[:2], arrays[2:]):
-            if images.dtype != np.uint8 or labels.dtype != np.int64 or images.ndim != 4:
-                raise ValueError("its arrays are not images and labels")
-            if labels.shape != images.shape[:1] or not len(labels):
-                raise ValueError("its images and labels differ in number")
+        dimensions = 2 if config.kind == "text" else 4
+        for inputs, targets in (arrays[:2], arrays[2:]):
+            if inputs.dtype != np.uint8 or targets.dtype != np.int64 or inputs.ndim != dimensions:
+                raise ValueError("its arrays are not inputs and targets")
+            if targets.shape != inputs.shape[: targets.ndim] or not len(targets):
+                raise ValueError("its inputs and targets differ in number")
     except (SafetensorError, OSError, ValueError, RecursionError, struct.error) as error:
         raise FileError(f"{path}: not the data of {config.name}: {error}") from None
     return arrays

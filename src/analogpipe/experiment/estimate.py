@@ -75,7 +75,7 @@ def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
 
     The memory is that of this process, with all that it has done before.
     """
-    total = len(images.train_labels) // run.training.micro_batch * run.training.epochs
+    total = len(images.train_targets) // run.training.micro_batch * run.training.epochs
     pipeline = make_pipeline(run, images, total)
     ends = pipeline.schedule.finished()
     done, step, count, spent = 0, 1, 0, 0.0
@@ -118,11 +118,11 @@ def estimate(run: Run, images: data.Data) -> Estimate:
     lets every stage take the time that it needs.
     """
     size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
+    per_epoch = len(images.train_targets) // size
     # One mini-batch makes the same stages as the whole run, without its long table.
     pipeline = make_pipeline(run, images, max(1, min(per_epoch, run.mode.mini_batch)))
     modules = [stage.module for stage in pipeline.stages]
-    x = images.normalised(images.train_images[:size])
+    x = images.prepared(images.train_inputs[:size])
     reads = costs.reads(modules, x)
     micro_batches = per_epoch * run.training.epochs
     mode, n = run.mode.schedule, run.mode.mini_batch

@@ -12,20 +12,21 @@ from analogpipe.tile.tile import AnalogTile
 BATCH = 512
 
 
-def evaluate(pipeline: Pipeline, images: data.Data) -> dict[str, float]:
+def evaluate(pipeline: Pipeline, samples: data.Data) -> dict[str, float]:
     """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
     loss = correct = 0.0
-    device, labels = pipeline.losses.device, images.test_labels
-    for start in range(0, len(labels), BATCH):
+    device, targets = pipeline.losses.device, samples.test_targets
+    for start in range(0, len(targets), BATCH):
         part = slice(start, start + BATCH)
-        x = images.normalised(images.test_images[part])
-        scores, target = pipeline.predict(x.to(device)), labels[part].to(device)
+        x = samples.prepared(samples.test_inputs[part])
+        scores, target = pipeline.predict(x.to(device)), targets[part].to(device)
         loss += cross_entropy(scores, target, reduction="sum").item()
         correct += (scores.argmax(1) == target).sum().item()
-    return {"test_loss": loss / len(labels), "test_accuracy": correct / len(labels)}
+    count = targets.numel()
+    return {"test_loss": loss / count, "test_accuracy": correct / count}
 
 
-def evaluation_seconds(pipeline: Pipeline, images: data.Data) -> float:
+def evaluation_seconds(pipeline: Pipeline, samples: data.Data) -> float:
     """Return the time that an evaluation will take, from one batch of it. Disturbs no noise stream."""
     tiles = [
         part
@@ -35,16 +36,16 @@ def evaluation_seconds(pipeline: Pipeline, images: data.Data) -> float:
     ]
     streams = [tile.get_extra_state() for tile in tiles]
     since = time.monotonic()
-    count = min(BATCH, len(images.test_labels))
+    count = min(BATCH, len(samples.test_targets))
     evaluate(
         pipeline,
         replace(
-            images,
-            test_images=images.test_images[:count],
-            test_labels=images.test_labels[:count],
+            samples,
+            test_inputs=samples.test_inputs[:count],
+            test_targets=samples.test_targets[:count],
         ),
     )
     seconds = time.monotonic() - since
     for tile, state in zip(tiles, streams, strict=True):
         tile.set_extra_state(state)
-    return seconds * len(images.test_labels) / count
+    return seconds * len(samples.test_targets) / count

@@ -6,17 +6,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from analogpipe.experiment.decoder import decoder
 from analogpipe.layer.base import initial
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.profile.sections import Cnn, Mlp, Model, ResNet
+from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, ResNet
 from analogpipe.tile.config import TileConfig
 
 
 def build(
     config: Model, shape: tuple[int, ...], classes: int, tile: TileConfig | None, seed: int
 ) -> list[nn.Module]:
-    """Return the blocks of a network that maps images (B, *shape) to scores (B, classes).
+    """Return the blocks of a network that maps images (B, *shape) to scores (B, classes), or
+    characters (B, context) to scores (B, classes, context).
 
     Every layer with a weight matrix or kernel is on an analog tile, or digital when ``tile`` is
     None; biases and batch normalisation are digital. The initial weights are a function of the seed
@@ -28,6 +30,16 @@ def build(
     layers = Layers(tile, seed)
     if isinstance(config, Mlp):
         return _mlp(config, layers, math.prod(shape), classes)
+    if isinstance(config, Decoder):
+        return decoder(
+            layers.linear,
+            layers=config.layers,
+            width=config.width,
+            heads=config.heads,
+            context=shape[0],
+            vocabulary=classes,
+            seed=seed,
+        )
     if isinstance(config, Cnn):
         return _cnn(config, layers, shape, classes)
     return _resnet(config, layers, shape, classes)

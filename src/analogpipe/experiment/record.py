@@ -27,7 +27,7 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
     changes them, and whether each was still in its first storage, as one copy must be.
     """
     images = data.load(profile.dataset, file=file)
-    micro_batches = min(len(images.train_labels) // profile.training.micro_batch, RECORDED)
+    micro_batches = min(len(images.train_targets) // profile.training.micro_batch, RECORDED)
     records, ends = [], []
     for mode in profile.modes:
         for stages in profile.stages:

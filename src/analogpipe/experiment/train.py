@@ -25,12 +25,12 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
     same bytes, wherever that was. Raises FileError for a file that cannot be written, e.g. on a full
     disk; the last checkpoint stays.
     """
-    images = data.load(run.dataset, validation=run.validation, file=file)
+    samples = data.load(run.dataset, validation=run.validation, file=file)
     size = run.training.micro_batch
-    per_epoch = len(images.train_labels) // size
-    pipeline = make_pipeline(run, images, per_epoch * run.training.epochs)
+    per_epoch = len(samples.train_targets) // size
+    pipeline = make_pipeline(run, samples, per_epoch * run.training.epochs)
     ends = pipeline.schedule.finished()
-    with Course(run, images, pipeline, out / "checkpoints") as course:
+    with Course(run, samples, pipeline, out / "checkpoints") as course:
         while not course.finished:
             first, last = course.next()
             clock = int(ends[last - 1])
@@ -39,7 +39,7 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
             if last % per_epoch == 0:
                 row = {"epoch": last // per_epoch, "samples": last * size, "cycles": clock}
                 loss = pipeline.mean_loss(last - per_epoch, last)
-                course.evaluated({**row, "train_loss": loss, **evaluate(pipeline, images)})
+                course.evaluated({**row, "train_loss": loss, **evaluate(pipeline, samples)})
             course.pause()
     pipeline.run()
     pipeline.close()

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from analogpipe.schedule.modes import slots_per_clock
 from analogpipe.schedule.table import Action, Schedule
+from analogpipe.schedule.timing import Timing
 
-COLOURS = {Action.F: "#9ecae1", Action.B: "#e6550d"}
+COLOURS = {Action.F: "#9ecae1", Action.B: "#e6550d", Action.U: "#636363"}
 
 
 @dataclass(frozen=True)
@@ -69,5 +71,37 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
         loc="left",
         fontsize=9,
     )
+    axes.spines[["top", "right"]].set_visible(False)
+    return drawn
+
+
+def timeline(schedule: Schedule, timing: Timing, until: float | None = None) -> Figure:
+    """Draw when each action runs, in seconds: F light, B dark, updates grey, as long as they take.
+
+    ``timing`` is that of ``timing.simulate`` for the schedule; ``until`` crops the time axis. On
+    full-duplex arrays a forward lies above a backward, an update takes both rows.
+    """
+    last = timing.makespan if until is None else min(until, timing.makespan)
+    drawn = Figure(figsize=(9.0, 0.9 + 0.36 * schedule.stages), layout="constrained")
+    axes = drawn.subplots()
+    slots = slots_per_clock(schedule.name)
+    for kind in Action:
+        here = (schedule.kind == kind) & (timing.start < last)
+        height = 0.86 if kind == Action.U else 0.86 / slots
+        top = schedule.stage[here] - 0.43 + (height if slots == 2 and kind == Action.B else 0.0)
+        axes.barh(
+            top, (timing.end - timing.start)[here], left=timing.start[here], height=height,
+            align="edge", color=COLOURS[kind], edgecolor="white", linewidth=0.5, label=kind.name,
+        )  # fmt: skip
+    axes.set(xlim=(0, last or 1), ylim=(schedule.stages + 0.6, 0.4), ylabel="stage")
+    axes.set_yticks(range(1, schedule.stages + 1))
+    axes.xaxis.set_major_formatter(EngFormatter(unit="s"))
+    axes.set_title(
+        f"{schedule.name}: {EngFormatter(unit='s')(timing.makespan)}, "
+        f"stages busy {timing.density:.3f} of the time",
+        loc="left",
+        fontsize=9,
+    )
+    axes.legend(ncols=3, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return drawn

@@ -19,8 +19,8 @@ def main(
     config = load_profile(profile).dataset
     arrays = read(config, download=True)
     write(arrays, config, out)
-    sizes = {"training images": len(arrays.train_images), "test images": len(arrays.test_images)}
-    typer.echo(json.dumps({**sizes, "shape": arrays.train_images.shape[1:]}))
+    sizes = {"training samples": len(arrays.train_inputs), "test samples": len(arrays.test_inputs)}
+    typer.echo(json.dumps({**sizes, "shape": arrays.train_inputs.shape[1:]}))
 
 
 if __name__ == "__main__":

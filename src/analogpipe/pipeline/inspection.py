@@ -1,7 +1,8 @@
 """What is found out about the modules of stages, so that nothing trains that would train wrong."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.layer import ArrayLayer
+
 
 def refuse_modules(stages: Sequence[nn.Module]) -> None:
     """Raise StageError for parameters that are not there yet, and tensors that two stages share."""
@@ -104,6 +106,24 @@ class Inspection:
                 "checkpoint holds it; allowed are registered buffers that are persistent"
             )
         return y
+
+
+@contextmanager
+def watched_backward(module: nn.Module) -> Iterator[None]:
+    """Raise StageError where a backward in this context changes a buffer, as a norm does that runs once
+    more under activation checkpointing: then the order of forwards and backwards would matter."""
+    buffers = [
+        (f"{name}.{key}" if name else key, buffer, buffer.clone())  # norms leave versions alone
+        for name, part in _parts(module)
+        for key, buffer in part.named_buffers(recurse=False)
+    ]
+    yield
+    for name, buffer, before in buffers:
+        if not torch.equal(buffer, before):
+            raise StageError(
+                f"{name}: the module changes this buffer in its backward; allowed under activation "
+                "checkpointing are layers without running statistics"
+            )
 
 
 def _reading(kind: type[nn.Module], name: str, keys: set[str], read: list[str]) -> type[nn.Module]:

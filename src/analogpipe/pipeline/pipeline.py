@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.inspection import refuse_modules, refuse_surroundings
+from analogpipe.pipeline.layout import dense, packed, unpacked
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
+from analogpipe.pipeline.optimizer import Make
 from analogpipe.pipeline.randomness import Draws, undisturbed
 from analogpipe.pipeline.stage import Loss, Stage, under
 from analogpipe.schedule.staleness import counted_versions
@@ -45,8 +47,9 @@ class Pipeline:
     the update that comes after its backward; both must be functions of ``b`` alone. ``lr`` may be
     a sequence of such functions, one per stage. ``prediction`` is the decay of the moving average
     from which stages with a delay predict the weights of their forwards (see mitigation), None for
-    no prediction. ``seed`` is that of the streams from which stages draw, e.g. for dropout (see
-    randomness).
+    no prediction. ``optimizer`` makes the optimizer of a stage's parameters (see optimizer), plain SGD
+    where it is not given. ``seed`` is that of the streams from which stages draw, e.g. for
+    dropout (see randomness).
 
     A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
     stage (0-based); who passes it must carry the messages.
@@ -61,6 +64,7 @@ class Pipeline:
         batch: Batch,
         lr: LearningRate | Sequence[LearningRate],
         prediction: float | None = None,
+        optimizer: Make | None = None,
         seed: int = 0,
         trace: bool = False,
         only: int | None = None,
@@ -92,6 +96,7 @@ class Pipeline:
                 prediction=None
                 if prediction is None or not self._delayed[i]
                 else Prediction(stages[i], gaps.tolist(), prediction),
+                optimizer=optimizer,
             )
         self._device = next(iter(self._stages.values())).device
         self._batch_draws = Draws(seed, "batch", self._device)
@@ -174,7 +179,7 @@ class Pipeline:
         target = self._take_target(b) if last else None
         keep = b >= self._kept_from[i]
         draws = self._draws["forward", i]
-        if draws.none and given is None:
+        if draws.none:
             y = stage.forward(b, x, target, keep=keep)
         else:
             with draws.of(b, given) as draw:
@@ -185,14 +190,14 @@ class Pipeline:
         if last:
             self.losses[b] = y
         else:
-            self._put_output(i, b, Message(y.contiguous(), given))
+            self._put_output(i, b, Message(dense(y), given))
 
     def _backward(self, stage: Stage, i: int, b: int) -> None:
         gradient = given = None
         if i < self.schedule.stages - 1:
             gradient, given = self._take_gradient(i, b)
         draws = self._draws["backward", i]
-        if draws.none and given is None:
+        if draws.none:
             gradient = stage.backward(b, gradient)
         else:
             with draws.of(b, given) as draw:
@@ -200,7 +205,7 @@ class Pipeline:
             given = draw.after
         if i > 0:
             assert gradient is not None  # what is no first stage has an input that requires one
-            self._put_gradient(i - 1, b, Message(gradient.contiguous(), given))
+            self._put_gradient(i - 1, b, Message(dense(gradient), given))
 
     def _data(self, b: int) -> tuple[Tensor, Tensor]:
         """Input and target of a micro-batch, a function of ``b`` even if they are drawn."""
@@ -246,7 +251,7 @@ class Pipeline:
         for kind, boxes in (("output", self._outputs), ("gradient", self._gradients)):
             for i, box in boxes.items():
                 for b, (tensor, random) in box.items():
-                    state[f"{kind}.{i + 1}.{b}"] = tensor.detach().clone()
+                    state |= packed(f"{kind}.{i + 1}.{b}", tensor)
                     if random is not None:
                         state[f"{kind}_random.{i + 1}.{b}"] = random
         return state
@@ -271,8 +276,8 @@ class Pipeline:
 def _restore(box: dict[int, Message], state: dict[str, Tensor], kind: str, stage: int) -> None:
     random = under(state, f"{kind}_random.{stage}.")
     box.clear()
-    for b, tensor in under(state, f"{kind}.{stage}.").items():
-        box[int(b)] = Message(tensor.clone(), random.get(b))
+    for b in {key.partition(".")[0] for key in under(state, f"{kind}.{stage}.")}:
+        box[int(b)] = Message(unpacked(state, f"{kind}.{stage}.{b}"), random.get(b))
 
 
 def _require_gradient(x: Tensor, stages_before: int) -> None:

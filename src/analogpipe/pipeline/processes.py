@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.layout import laid, order
 from analogpipe.pipeline.pipeline import Message, Pipeline
 from analogpipe.pipeline.watchdog import ALL, Watch
 from analogpipe.schedule.table import Action, Schedule
@@ -33,7 +34,9 @@ LIMIT = 20.0
 """Seconds without progress after which a stage counts as stalled. One action must take less."""
 
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-_HEADER = 11  # type, length of the random state behind each message, dimensions, shape
+_DIMENSIONS = 8
+_HEADER = 3 + 2 * _DIMENSIONS
+"""Type, length of the random state behind each message, dimensions, shape, order in memory."""
 
 
 def make_pipeline(
@@ -76,21 +79,24 @@ class _Sender:
     def __init__(self, peer: int, group: dist.ProcessGroup | None) -> None:
         self._peer = peer
         self._group = group
-        self._form: tuple[torch.dtype, torch.Size, int] | None = None
+        self._form: tuple[torch.dtype, torch.Size, int, list[int]] | None = None
         self._sent: deque[tuple[dist.Work, Tensor]] = deque()
 
     def put(self, message: Message) -> None:
         tensor, random = message
-        form = (tensor.dtype, tensor.shape, 0 if random is None else len(random))
+        dimensions = order(tensor)
+        tensor = tensor.permute(dimensions)
+        form = (tensor.dtype, tensor.shape, 0 if random is None else len(random), dimensions)
         if self._form is None:
             self._form = form
             header = torch.zeros(_HEADER, dtype=torch.int64)
-            fields = [_TYPES.index(tensor.dtype), form[2], tensor.dim(), *tensor.shape]
+            shape = [*tensor.shape, *[0] * (_DIMENSIONS - tensor.dim())]
+            fields = [_TYPES.index(tensor.dtype), form[2], tensor.dim(), *shape, *dimensions]
             header[: len(fields)] = torch.tensor(fields)
             self._send(header.to(tensor.device))
         elif self._form != form:
             raise StageError(
-                "messages between processes have one type, shape and length of random state, found "
+                "messages between processes have one type, shape, layout and length of random state, found "
                 f"{form}, the first was {self._form}: give micro-batches of one size, and layers "
                 "that draw always or never"
             )
@@ -124,7 +130,7 @@ class _Receiver:
         self._device = device
         self.box: dict[int, Message] = {}
         self.received = 0
-        self._form: tuple[torch.dtype, list[int], int] | None = None
+        self._form: tuple[torch.dtype, list[int], int, list[int]] | None = None
         self._next: tuple[dist.Work, Tensor] | None = None
 
     def sent_before(self, clock: int) -> int:
@@ -154,9 +160,10 @@ class _Receiver:
         if self._form is None:
             header = torch.zeros(_HEADER, dtype=torch.int64, device=self._device)
             dist.recv(header, self._peer, group=self._group)
-            kind, random, dim, *shape = header.tolist()
-            self._form = _TYPES[kind], shape[:dim], random
-        dtype, shape, random = self._form
+            kind, random, dim, *rest = header.tolist()
+            dimensions = rest[_DIMENSIONS : _DIMENSIONS + dim]
+            self._form = _TYPES[kind], rest[:dim], random, dimensions
+        dtype, shape, random, _ = self._form
         message = torch.empty(shape, dtype=dtype, device=self._device)
         if random:
             message = torch.cat([_bytes(message), message.new_empty(random, dtype=torch.uint8)])
@@ -166,11 +173,11 @@ class _Receiver:
 
     def _opened(self, message: Tensor) -> Message:
         assert self._form is not None
-        dtype, shape, random = self._form
+        dtype, shape, random, dimensions = self._form
         if not random:
-            return Message(message)
+            return Message(laid(message, dimensions))
         tensor = message[:-random].clone().view(dtype).view(shape)
-        return Message(tensor, message[-random:].cpu())
+        return Message(laid(tensor, dimensions), message[-random:].cpu())
 
 
 def _bytes(tensor: Tensor) -> Tensor:

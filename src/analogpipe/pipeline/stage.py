@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from analogpipe.pipeline.errors import StageError
-from analogpipe.pipeline.inspection import Inspection
+from analogpipe.pipeline.inspection import Inspection, watched_backward
 from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.layout import dense, order, packed, unpacked
 from analogpipe.pipeline.mitigation import Prediction
+from analogpipe.pipeline.optimizer import Make, StageOptimizer
 from analogpipe.pipeline.randomness import get_state, set_state
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -30,6 +32,7 @@ class _Flight:
     random: Tensor | None = None  # state of the generators at its start, if the forward has drawn
     y: Tensor | None = None
     saved: list[_Saved] = field(default_factory=list)
+    gradient: list[Tensor] = field(default_factory=list)  # for x, as it comes
 
 
 class Stage:
@@ -41,7 +44,8 @@ class Stage:
     forward saves copies of its weights instead (a digital reference). What is computed from weights
     in a forward (a normalised or a cast weight) counts as an activation.
 
-    The last stage gets a ``loss`` of (output, target), the mean over the micro-batch.
+    The last stage gets a ``loss`` of (output, target), the mean over the micro-batch. ``optimizer``
+    makes the optimizer of the parameters, plain SGD where it is not given.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Stage:
         loss: Loss | None = None,
         stash: bool = False,
         prediction: Prediction | None = None,
+        optimizer: Make | None = None,
     ) -> None:
         self.module = module
         self.loss = loss
@@ -70,9 +75,13 @@ class Stage:
         for p in self.parameters:
             p.grad = torch.zeros_like(p)
         self._gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.optimizer = (
+            StageOptimizer(self.parameters, optimizer) if optimizer and self.parameters else None
+        )
         self._in_flight: dict[int, _Flight] = {}
         self._inspection: Inspection | None = Inspection(module)
-        self._copies_input = False
+        self._copies_input = self._looked_at_backward = False
+        self._lays_gradients_anew: bool | None = None
         arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
         self._live = frozenset(
             t.untyped_storage().data_ptr() for t in (*module.parameters(), *arrays)
@@ -129,6 +138,8 @@ class Stage:
     def _run(self, b: int, flight: _Flight) -> Tensor:
         shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
         with shift:
+            if flight.x.requires_grad and self._lays_gradients_anew is not False:
+                flight.x.register_hook(flight.gradient.append)  # type: ignore[no-untyped-call]
             y = self._apply(flight.x)
         if not isinstance(y, Tensor):
             raise StageError(f"stages exchange one tensor, the module gave {type(y).__name__}")
@@ -141,13 +152,13 @@ class Stage:
 
     def _apply(self, x: Tensor) -> Tensor:
         """Run the module. Its input is the message, and data of others: no module may write to it."""
-        if self._inspection is not None:
-            y = self._inspection.forward(x)
-            self._copies_input = self._inspection.changes_input
-            if self._inspection.done:
-                self._inspection = None
+        if self._inspection is None:
+            y: Tensor = self.module(x.clone() if self._copies_input else x)
             return y
-        y = self.module(x.clone() if self._copies_input else x)
+        y = self._inspection.forward(x)
+        self._copies_input = self._inspection.changes_input
+        if self._inspection.done:
+            self._inspection = None
         return y
 
     def drawn(self, b: int, state: Tensor) -> None:
@@ -165,18 +176,35 @@ class Stage:
             raise StageError(f"micro-batch {b} is not in flight, its forward must come first")
         flight.saved.clear()  # the graph frees them one by one from here on
         if flight.y.requires_grad:
-            torch.autograd.backward(flight.y, grad)
+            with nullcontext() if self._looked_at_backward else watched_backward(self.module):
+                torch.autograd.backward(flight.y, grad)
+            self._looked_at_backward = True
         self.accumulated += 1
         if flight.x.requires_grad and flight.x.grad is None:
             raise StageError("the output of the stage does not depend on its input")
-        return flight.x.grad
+        return self._gradient(flight)
+
+    def _gradient(self, flight: _Flight) -> Tensor | None:
+        """Return the gradient for the input in the layout that it came with.
+
+        Where torch accumulates it, it gets the layout of the input. Whether that is another one shows
+        the first time; a hook, which takes its time, gets it before that.
+        """
+        laid_anew = flight.x.grad
+        if laid_anew is None or not flight.gradient:
+            return laid_anew
+        (gradient,) = flight.gradient
+        if self._lays_gradients_anew is None:
+            self._lays_gradients_anew = order(dense(gradient)) != order(laid_anew)
+        return gradient
 
     def used_version(self, b: int) -> int:
         """Version of the weights that the backward of ``b`` uses, were it to run now."""
         return self._in_flight[b].version if self.stash else self.version
 
     def update(self, lr: float) -> None:
-        """Apply what was accumulated, as plain SGD on its mean: ``w -= lr / n * sum of gradients``.
+        """Apply what was accumulated: a step on its mean by the optimizer, of plain SGD
+        ``w -= lr / n * sum of gradients``.
 
         ``n`` counts the micro-batches since the last update. Analog layers apply their pending
         updates one micro-batch after another, each with ``lr / n``.
@@ -188,7 +216,12 @@ class Stage:
         rate = lr / self.accumulated
         if self._gradients:
             with torch.no_grad():
-                torch._foreach_add_(self.parameters, self._gradients, alpha=-rate)
+                if self.optimizer is None:
+                    torch._foreach_add_(self.parameters, self._gradients, alpha=-rate)
+                else:
+                    if self.accumulated > 1:
+                        torch._foreach_div_(self._gradients, self.accumulated)
+                    self.optimizer.step(lr)
                 torch._foreach_zero_(self._gradients)
         for layer in self.analog:
             layer.update(rate)
@@ -222,6 +255,8 @@ class Stage:
             state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
             for i, layer in enumerate(self.analog):
                 state |= {f"pending.{i}.{j}": t for j, t in enumerate(layer.pending_state())}
+        if self.optimizer is not None:
+            state |= {f"optimizer.{name}": t for name, t in self.optimizer.state_dict().items()}
         if self.prediction is not None:
             state |= {f"velocity.{i}": v for i, v in enumerate(self.prediction.velocity)}
         for b, flight in self._in_flight.items():
@@ -230,7 +265,7 @@ class Stage:
             prefix = f"flight.{b}."
             facts = [flight.version, int(flight.x.requires_grad)]
             state[prefix + "facts"] = torch.tensor(facts)
-            state[prefix + "x"] = flight.x
+            state |= packed(prefix + "x", dense(flight.x))
             if flight.target is not None:
                 state[prefix + "target"] = flight.target
             if flight.random is not None:
@@ -263,13 +298,15 @@ class Stage:
         for i, layer in enumerate(self.analog):
             pending = under(state, f"pending.{i}.")
             layer.load_pending([pending[str(j)].clone() for j in range(len(pending))])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(under(state, "optimizer."))
         if self.prediction is not None:
             velocity = under(state, "velocity.")
             self.prediction.load([velocity[str(i)] for i in range(len(velocity))])
 
     def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
         version, needs_gradient = state["facts"].tolist()
-        x = state["x"].clone().requires_grad_(bool(needs_gradient))
+        x = unpacked(state, "x").requires_grad_(bool(needs_gradient))
         flight = _Flight(x, state.get("target"), version, random=state.get("random"))
         if flight.random is not None:
             set_state(flight.random, self.device)

@@ -98,6 +98,18 @@ class Profile(Strict):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: a value is given twice in {values}")
+        if (self.model.kind == "decoder") != (self.dataset.kind == "text"):
+            raise ValueError(
+                f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
+                "allowed: decoder for text, the others for images"
+            )
+        if self.analog_devices and self.training.optimizer.weight_decay:
+            raise ValueError(
+                f"training.optimizer.weight_decay: found {self.training.optimizer.weight_decay}, allowed "
+                f"with analog devices: 0, as pulses cannot shrink the weights of {self.analog_devices[0]}"
+            )
+        if self.dataset.kind == "text" and self.training.augmentation != "none":
+            raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
         tables: dict[str, Mapping[str, object]] = {"learning_rates": self.learning_rates}
         if self.sweep is not None:
@@ -211,10 +223,9 @@ def load_profile(path: Path, overrides: Sequence[str] = ()) -> Profile:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
-    downloaded = profile.dataset.kind in ("mnist", "cifar10")
     if (
         profile.dataset.path is not None
-        and not downloaded
+        and not profile.dataset.downloaded
         and not Path(profile.dataset.path).is_dir()
     ):
         raise ConfigError(

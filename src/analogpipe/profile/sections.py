@@ -19,32 +19,44 @@ INTERVAL = (
 
 
 class Dataset(Strict):
-    """Where the images come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
+    """Where the samples come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
 
-    kind: Literal["digits", "mnist", "cifar10", "image_folder"] = Field(
-        description="digits (scikit-learn's handwritten digits), mnist, cifar10 or image_folder"
+    kind: Literal["digits", "mnist", "cifar10", "image_folder", "text"] = Field(
+        description="digits (scikit-learn's handwritten digits), mnist, cifar10, image_folder, or text, "
+        "whose characters are predicted one after the other"
     )
     name: Name = Field(description="label of the data in every path, table and figure")
     path: str | None = Field(
         default=None,
-        description="folder that holds the data, relative to the working directory; mnist and cifar10 "
-        "are downloaded to it by the workflow's rule `data` if they are not there",
+        description="folder that holds the data (of text: the file), relative to the working directory; "
+        "mnist, cifar10 and the Tiny Shakespeare text are downloaded to it by the workflow's rule `data` if "
+        "they are not there",
+    )
+    context: int | None = Field(
+        default=None, ge=1, description="characters of a sample (of text, and required there)"
     )
     train: int | None = Field(
-        default=None, ge=1, description="use only so many training images (all when not given)"
+        default=None, ge=1, description="use only so many training samples (all when not given)"
     )
     test: int | None = Field(
-        default=None, ge=1, description="use only so many test images (all when not given)"
+        default=None, ge=1, description="use only so many test samples (all when not given)"
     )
     validation: int = Field(
-        ge=1, description="training images that a sweep holds out to pick the learning rate"
+        ge=1, description="training samples that a sweep holds out to pick the learning rate"
     )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> "Dataset":
         if self.kind != "digits" and self.path is None:
             raise ValueError(f"path is required for kind {self.kind}")
+        if (self.kind == "text") != (self.context is not None):
+            raise ValueError("context is required for kind text, and for no other")
         return self
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether the workflow fetches the data where they are not there."""
+        return self.kind in ("mnist", "cifar10", "text")
 
 
 class Mlp(Strict):
@@ -98,7 +110,30 @@ class ResNet(Strict):
         return self.layers
 
 
-Model = Annotated[Mlp | Cnn | ResNet, Field(discriminator="kind")]
+class Decoder(Strict):
+    """Decoder-only transformer on characters. A layer makes two blocks, attention and feed-forward."""
+
+    kind: Literal["decoder"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    layers: int = Field(ge=1, description="pairs of an attention and a feed-forward block")
+    width: int = Field(ge=1, description="length of the vector of a character")
+    heads: int = Field(ge=1, description="attention heads, a divisor of width")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "Decoder":
+        if self.width % self.heads:
+            raise ValueError(
+                f"heads: found {self.heads}, allowed: a divisor of width, {self.width}"
+            )
+        return self
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, the largest number of stages."""
+        return 2 * self.layers
+
+
+Model = Annotated[Mlp | Cnn | ResNet | Decoder, Field(discriminator="kind")]
 
 
 class Mode(Strict):
@@ -170,11 +205,45 @@ def _interval(text: object) -> object:
     return text
 
 
+class Sgd(Strict):
+    """Stochastic gradient descent (torch.optim.SGD)."""
+
+    kind: Literal["sgd"]
+    momentum: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the sum of past gradients"
+    )
+    nesterov: bool = Field(default=False, description="look ahead along the momentum")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="times the weight, added to its gradient"
+    )
+
+
+class AdamW(Strict):
+    """Adam with decoupled weight decay (torch.optim.AdamW; Loshchilov and Hutter, arXiv 1711.05101)."""
+
+    kind: Literal["adamw"]
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the mean of their squares"
+    )
+    eps: float = Field(default=1e-8, gt=0, description="added to the root of that mean")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="part of the weight taken off at each step, times the rate"
+    )
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
 class Training(Strict):
     """How long and in what portions a network is trained."""
 
-    micro_batch: int = Field(ge=1, description="images that a stage handles in one clock")
-    epochs: int = Field(ge=1, description="passes over the training images")
+    micro_batch: int = Field(ge=1, description="samples that a stage handles in one clock")
+    epochs: int = Field(ge=1, description="passes over the training samples")
+    optimizer: Optimizer = Field(
+        default=Sgd(kind="sgd"),
+        description="of the digital parameters, one for each stage: biases, norms, digital layers",
+    )
     decay: Literal["constant", "cosine"] = Field(
         default="constant", description="learning rate over the run"
     )

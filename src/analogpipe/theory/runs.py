@@ -188,7 +188,7 @@ def network(
     training = profile.training.model_copy(update={"epochs": chosen.epochs})
     short = profile.model_copy(update={"training": training})
     images = data.load(profile.dataset, file=file)
-    per_epoch = len(images.train_labels) // training.micro_batch
+    per_epoch = len(images.train_targets) // training.micro_batch
     for variant in variants(chosen, tile):
         device = variant.device
         assert isinstance(device, Pulsed)

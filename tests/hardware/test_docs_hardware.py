@@ -1,0 +1,89 @@
+"""The numbers of docs/hardware.md are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from analogpipe.hardware import cost, events
+from analogpipe.hardware.best import choice, choices, fastest
+from analogpipe.hardware.config import quantities
+from analogpipe.hardware.layers import Stage, linear, pipeline
+from analogpipe.hardware.presets import PRESETS
+from analogpipe.hardware.rules import Rule
+
+TEXT = (Path(__file__).parents[2] / "docs/hardware.md").read_text()
+IBM, SGD, LAYER = PRESETS["ibm-proj"], Rule("analog_sgd"), linear(512, 512)
+PRESET_ROWS = re.findall(r"^\| (rpu|ibm-proj|reram-14) \| (\w+) \| (.*) \|$", TEXT, re.M)
+
+
+def said(pattern: str) -> list[float]:
+    """The numbers in the groups of the one place that ``pattern`` matches, line breaks aside."""
+    (found,) = re.findall(pattern.replace(" ", r"\s"), TEXT)
+    groups = found if isinstance(found, tuple) else (found,)
+    return [float(number.replace(",", "")) for number in groups]
+
+
+def test_every_constant_stands_there_with_its_values_and_range() -> None:
+    rows = re.findall(r"^\| (\w+) \| (.*?) \| (.*?) to (.*?) \| .+ \|$", TEXT, re.M)
+    values = {name: cells for name, *cells in rows if name in quantities()}
+    assert list(values) == list(quantities())
+    for name, quantity in quantities().items():
+        texts = [quantity.text(getattr(hardware, name)) for hardware in PRESETS.values()]
+        shown = ", ".join(texts if len(set(texts)) > 1 else texts[:1])
+        assert values[name] == [shown, quantity.text(quantity.low), quantity.text(quantity.high)]
+
+
+def test_the_layer_worked_out_by_hand() -> None:
+    forward, backward = (
+        cost.streamed(count(LAYER, 1, IBM), IBM) for count in (events.forward, events.backward)
+    )
+    update = cost.update(LAYER, 1, SGD, IBM)
+    assert said(r"11\.7\) = ([\d.]+) ns")[0] == pytest.approx(forward.seconds * 1e9)
+    assert backward == forward
+    share = update.seconds / (2 * forward.seconds + update.seconds)
+    assert said(r"1024 / 175 = ([\d.]+) ns, u = ([\d.]+\d)") == pytest.approx(
+        [update.seconds * 1e9, share], abs=6e-3
+    )
+    assert said(r"0\.33 nJ: ([\d.]+) nJ")[0] == pytest.approx(forward.joules * 1e9, abs=6e-3)
+    assert said(r"0\.51 nJ: ([\d.]+) nJ")[0] == pytest.approx(update.joules * 1e9, abs=6e-3)
+
+
+def test_the_pipelines_worked_out_by_hand() -> None:
+    cases = {
+        "Without": [Stage((LAYER,))] * 4,
+        "With": pipeline([[LAYER]] * 4),
+    }
+    modes = {"async": 1, "sync": 4, "sequential": 1}
+    for label, stages in cases.items():
+        (part,) = re.findall(rf"\*{label} messages\.\*(.*?)\n\n", TEXT, re.S)
+        shown = [float(x) for x in re.findall(r"([\d.]+) ns[.:;]?(?= |$)", part.replace("\n", " "))]
+        found = [choice(m, stages, SGD, IBM, 32, n).seconds * 1e9 for m, n in modes.items()]
+        assert [x for x in shown if x > 100] == pytest.approx(found, abs=6e-3)
+    joules = [choice("sync", stages, SGD, IBM, 32, 4).joules * 1e9 for stages in cases.values()]
+    assert said(r"2\.70\) = ([\d.]+) nJ")[0] == pytest.approx(joules[0], abs=0.06)
+    assert said(r"16\.3 nJ: ([\d.]+) nJ")[0] == pytest.approx(joules[1], abs=0.06)
+    held = [choice(m, cases["With"], SGD, IBM, 32, n) for m, n in modes.items()]
+    assert said(r"4 · 32 · 512 = ([\d,]+) bytes")[0] == held[0].activation_bytes
+    assert held[1].activation_bytes == held[0].activation_bytes
+    assert said(r"4 · 32 · 1024 = ([\d,]+) bytes")[0] == held[1].pair_bytes
+
+
+@pytest.mark.parametrize(("preset", "kind", "cells"), PRESET_ROWS)
+def test_the_table_of_presets_and_rules(preset: str, kind: str, cells: str) -> None:
+    hardware, rule = PRESETS[preset], Rule(kind)
+    stages = [Stage((linear(hardware.lines, hardware.lines),))] * 8
+    a, s, none = (
+        choice(mode, stages, rule, hardware, 32, n).seconds
+        for mode, n in (("async", 1), ("sync", 8), ("sequential", 1))
+    )
+    best = fastest(choices(stages, rule, hardware, 256, sizes=[1, 32, 256]))
+    ratios = [1 - 2 * hardware.read_time / a, s / a, none / a]
+    shown = [f"{ratio:.2f}" for ratio in ratios]
+    shown.append(f"{best['sync'].seconds / best['async'].seconds:.3f}")
+    assert cells.split(" | ") == shown
+
+
+def test_the_table_has_every_preset() -> None:
+    assert len(PRESET_ROWS) == 9
+    assert {name for name, *_ in PRESET_ROWS} == set(PRESETS)
