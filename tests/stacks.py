@@ -83,6 +83,16 @@ class Skipped(nn.Module):
         return x if torch.rand(()) < 0.4 else self.module(x)
 
 
+def may_round_otherwise(blocks: list[nn.Module]) -> bool:
+    """Whether a cut may change the layout of a gradient, and with it the order of its sums: where a
+    layer writes to what may be a view, and where the graph changes from micro-batch to micro-batch."""
+    return any(
+        isinstance(part, Skipped | Adds) or getattr(part, "inplace", False)
+        for block in blocks
+        for part in block.modules()
+    )
+
+
 class NoisyBackward(nn.Module):
     """Draws in its backward."""
 

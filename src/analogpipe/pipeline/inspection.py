@@ -11,7 +11,10 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from analogpipe.pipeline.errors import StageError
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.layer import is_array_layer
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+"""What torch itself keeps in a module: hooks, the mode, parts."""
 
 
 def refuse_modules(stages: Sequence[nn.Module]) -> None:
@@ -108,22 +111,39 @@ class Inspection:
         return y
 
 
-@contextmanager
-def watched_backward(module: nn.Module) -> Iterator[None]:
-    """Raise StageError where a backward in this context changes a buffer, as a norm does that runs once
-    more under activation checkpointing: then the order of forwards and backwards would matter."""
-    buffers = [
-        (f"{name}.{key}" if name else key, buffer, buffer.clone())  # norms leave versions alone
-        for name, part in _parts(module)
-        for key, buffer in part.named_buffers(recurse=False)
-    ]
-    yield
-    for name, buffer, before in buffers:
-        if not torch.equal(buffer, before):
+class Steady:
+    """The buffers of a stage that no backward may change, as one does that computes a layer with
+    running statistics once more (activation checkpointing): the order of forwards and backwards
+    would matter. Those of array layers are their own matter."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._names = []
+        self._buffers = []
+        for name, part in _parts(module):
+            for key, buffer in part.named_buffers(recurse=False):
+                self._names.append(f"{name}.{key}" if name else key)
+                self._buffers.append(buffer)
+        self._looked = False
+
+    @contextmanager
+    def over_backward(self) -> Iterator[None]:
+        """Raise StageError where a backward in this context changes one."""
+        versions = [buffer._version for buffer in self._buffers]
+        values = [] if self._looked else [buffer.clone() for buffer in self._buffers]
+        yield
+        changed = [buffer._version != v for buffer, v in zip(self._buffers, versions, strict=True)]
+        if not self._looked:  # norms of torch change values without a word to versions
+            pairs = zip(self._buffers, values, strict=True)
+            changed = [not torch.equal(buffer, value) for buffer, value in pairs]
+            self._looked = True
+        if any(changed):
             raise StageError(
-                f"{name}: the module changes this buffer in its backward; allowed under activation "
-                "checkpointing are layers without running statistics"
+                f"{self._names[changed.index(True)]}: the module changes this buffer in its backward; "
+                "allowed under activation checkpointing are layers without running statistics"
             )
+
+    def __bool__(self) -> bool:
+        return bool(self._buffers)
 
 
 def _reading(kind: type[nn.Module], name: str, keys: set[str], read: list[str]) -> type[nn.Module]:
@@ -144,7 +164,7 @@ def _reading(kind: type[nn.Module], name: str, keys: set[str], read: list[str]) 
 
 def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules whose state is all in parameters and buffers, with their names."""
-    layers = [part for part in module.modules() if isinstance(part, ArrayLayer)]
+    layers = [part for part in module.modules() if is_array_layer(part)]
     apart = {id(part) for layer in layers for part in layer.modules()}
     own = nn.Module.get_extra_state
     return [
@@ -165,7 +185,7 @@ def _kept(parts: Iterable[tuple[str, nn.Module]]) -> dict[tuple[str, str], Any]:
                         kept[name, buffer] = _form(tensor)
             elif key == "_parameters":
                 kept |= {(name, parameter): id(p) for parameter, p in value.items()}
-            else:
+            elif key not in _OF_TORCH:
                 kept[name, key] = _form(value)
     return kept
 

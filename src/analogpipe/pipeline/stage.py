@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from analogpipe.pipeline.errors import StageError
-from analogpipe.pipeline.inspection import Inspection, watched_backward
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.inspection import Inspection, Steady
+from analogpipe.pipeline.layer import array_layers
 from analogpipe.pipeline.layout import dense, order, packed, unpacked
 from analogpipe.pipeline.mitigation import Prediction
 from analogpipe.pipeline.optimizer import Make, StageOptimizer
@@ -19,6 +19,7 @@ from analogpipe.pipeline.randomness import get_state, set_state
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _Saved = tuple[Tensor, int]
+_KNOWN = (None, False, True)
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class _Flight:
     random: Tensor | None = None  # state of the generators at its start, if the forward has drawn
     y: Tensor | None = None
     saved: list[_Saved] = field(default_factory=list)
+    hooked: bool = False
     gradient: list[Tensor] = field(default_factory=list)  # for x, as it comes
 
 
@@ -65,7 +67,7 @@ class Stage:
         self.device = tensors[0].device if tensors else torch.device("cpu")
         self.version = 0
         self.accumulated = 0
-        self.analog = [part for part in module.modules() if isinstance(part, ArrayLayer)]
+        self.analog = array_layers(module)
         if stash and self.analog:
             raise StageError(
                 "async-stash copies weights, which analog arrays cannot: found "
@@ -80,7 +82,8 @@ class Stage:
         )
         self._in_flight: dict[int, _Flight] = {}
         self._inspection: Inspection | None = Inspection(module)
-        self._copies_input = self._looked_at_backward = False
+        self._copies_input = False
+        self._steady = Steady(module)
         self._lays_gradients_anew: bool | None = None
         arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
         self._live = frozenset(
@@ -118,6 +121,7 @@ class Stage:
         if b in self._in_flight:
             raise StageError(f"micro-batch {b} is in flight already")
         flight = self._in_flight[b] = _Flight(x, target, self.version, keep)
+        flight.hooked = x.requires_grad and self._lays_gradients_anew is not False
         if not keep:
             return self._run(b, flight).detach()
         saved, live, buffers, stash = flight.saved, self._live, self._buffers, self.stash
@@ -138,7 +142,7 @@ class Stage:
     def _run(self, b: int, flight: _Flight) -> Tensor:
         shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
         with shift:
-            if flight.x.requires_grad and self._lays_gradients_anew is not False:
+            if flight.hooked:
                 flight.x.register_hook(flight.gradient.append)  # type: ignore[no-untyped-call]
             y = self._apply(flight.x)
         if not isinstance(y, Tensor):
@@ -176,9 +180,8 @@ class Stage:
             raise StageError(f"micro-batch {b} is not in flight, its forward must come first")
         flight.saved.clear()  # the graph frees them one by one from here on
         if flight.y.requires_grad:
-            with nullcontext() if self._looked_at_backward else watched_backward(self.module):
+            with self._steady.over_backward() if self._steady else nullcontext():
                 torch.autograd.backward(flight.y, grad)
-            self._looked_at_backward = True
         self.accumulated += 1
         if flight.x.requires_grad and flight.x.grad is None:
             raise StageError("the output of the stage does not depend on its input")
@@ -249,7 +252,9 @@ class Stage:
             if not isinstance(value, Tensor):
                 raise StageError(f"the module's state {name!r} is no tensor")
             state[f"module.{name}"] = value
-        state["counters"] = torch.tensor([self.version, self.accumulated])
+        state["counters"] = torch.tensor(
+            [self.version, self.accumulated, _KNOWN.index(self._lays_gradients_anew)]
+        )
         state["in_flight"] = torch.tensor([*self._in_flight], dtype=torch.int64)
         if self.accumulated:
             state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
@@ -263,7 +268,7 @@ class Stage:
             if not flight.kept:
                 raise StageError(f"micro-batch {b} was run without keeping its activations")
             prefix = f"flight.{b}."
-            facts = [flight.version, int(flight.x.requires_grad)]
+            facts = [flight.version, flight.x.requires_grad, flight.hooked]
             state[prefix + "facts"] = torch.tensor(facts)
             state |= packed(prefix + "x", dense(flight.x))
             if flight.target is not None:
@@ -285,11 +290,12 @@ class Stage:
         """
         self._in_flight.clear()
         outside = get_state(self.device)
+        self._lays_gradients_anew = _KNOWN[state["counters"][2]]
         for b in state["in_flight"].tolist():
             self._in_flight[b] = self._replay(b, under(state, f"flight.{b}."))
         set_state(outside, self.device)
         self.module.load_state_dict(under(state, "module."))
-        self.version, self.accumulated = state["counters"].tolist()
+        self.version, self.accumulated, _ = state["counters"].tolist()
         for i, gradient in enumerate(self._gradients):
             if self.accumulated:
                 gradient.copy_(state[f"gradient.{i}"])
@@ -305,9 +311,10 @@ class Stage:
             self.prediction.load([velocity[str(i)] for i in range(len(velocity))])
 
     def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
-        version, needs_gradient = state["facts"].tolist()
+        version, needs_gradient, hooked = state["facts"].tolist()
         x = unpacked(state, "x").requires_grad_(bool(needs_gradient))
         flight = _Flight(x, state.get("target"), version, random=state.get("random"))
+        flight.hooked = bool(hooked)
         if flight.random is not None:
             set_state(flight.random, self.device)
         stored = [
