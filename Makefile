@@ -20,19 +20,26 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: figures report sweep docs reference lock test test-all coverage test-slurm test-report check peer bench-analog bench-pipeline clean
+.PHONY: figures report sweep unlock docs reference lock test test-all coverage test-slurm test-report check peer bench-analog bench-pipeline clean
+
+# What Snakemake says of a lock names an option of its own; with make it is a target.
+LOCKED = { ! ls .snakemake/locks/*.lock >/dev/null 2>&1 || echo "Another snakemake works in this folder, or one was \
+	killed (its jobs go on to their ends). If none does any more: make unlock" >&2; exit 1; }
 
 figures: $(READY)  ## run the whole workflow (PROFILE=quick) and print the claims
-	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE)
-	@$(BIN)/python -m analogpipe.claims.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
+	@$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) || $(LOCKED)
+	@$(BIN)/python -m analogpipe.jobs.claims --profile config/$(PROFILE).yaml --root results/$(PROFILE) --show
 
 report: figures  ## build the report of PROFILE, results/PROFILE/report.html, for a browser
-	$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) -- all notebook
+	$(BIN)/snakemake --quiet rules --config profile=$(PROFILE) -- all notebook || $(LOCKED)
 	$(BIN)/snakemake --report results/$(PROFILE)/report.html --report-stylesheet workflow/report/style.css \
 	  --config profile=$(PROFILE) -- all notebook
 
 sweep: $(READY)  ## run the sweep that the learning rates come from (PROFILE=quick)
-	$(BIN)/snakemake --config profile=$(PROFILE) -- sweep
+	$(BIN)/snakemake --config profile=$(PROFILE) -- sweep || $(LOCKED)
+
+unlock: $(READY)  ## let the workflow start again after a kill -9 of snakemake
+	@$(BIN)/snakemake --quiet all --unlock --config profile=$(PROFILE)
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest -q
@@ -51,10 +58,11 @@ coverage: $(READY)  ## run the tests and say which lines of src they reach
 test-report: $(READY)  ## look at the tiny profile's report in a headless browser (chromium; else it is skipped)
 	$(BIN)/python -m pytest -q -rs -m browser
 
-check: $(READY)  ## types, style and workflow lint
+check: $(READY)  ## types, imports, style and workflow lint
 	$(BIN)/mypy src
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 

@@ -24,8 +24,8 @@ if PROFILE.sweep:
 
 
 include: "workflow/rules/aggregate.smk"
-include: "workflow/rules/theory.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/progress.smk"
 

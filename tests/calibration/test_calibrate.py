@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analogpipe.calibration.calibrate import CalibrationError, calibrate, calibrate_csv, main
+from analogpipe.calibration.calibrate import CalibrationError, calibrate, calibrate_csv
 from analogpipe.calibration.element import population
 from analogpipe.calibration.measure import MeasurementError, measure
 from analogpipe.device.parameters import (
@@ -20,6 +20,7 @@ from analogpipe.device.parameters import (
 from analogpipe.device.presets import PRESETS
 from analogpipe.device.response import draw
 from analogpipe.files import FileError
+from analogpipe.jobs.calibrate import main
 from analogpipe.profile.profile import load_tile
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig, digital
@@ -141,7 +142,7 @@ def _measured(tmp_path: Path, read_noise: float) -> Path:
 @pytest.mark.parametrize("read_noise", [0.0, 0.01])
 def test_a_measured_csv_is_fitted_in_spite_of_read_noise(tmp_path, read_noise) -> None:
     path = _measured(tmp_path, read_noise)
-    result = calibrate_csv(SOFT, path, 0.6)
+    result = calibrate_csv(path, kind=SOFT, reach=0.6)
     row = result.elements.iloc[0]
     for name, true in (("s_up", 0.008), ("s_down", 0.01), ("b_max", 0.6), ("b_min", -0.6)):
         # the middle of the measured range is not quite 0
@@ -172,7 +173,7 @@ def test_a_measured_csv_is_fitted_in_spite_of_read_noise(tmp_path, read_noise) -
 def test_a_wrong_csv_is_named(tmp_path, text: str, message: str) -> None:
     (tmp_path / "measured.csv").write_text(text)
     with pytest.raises(MeasurementError, match=message):
-        calibrate_csv(SOFT, tmp_path / "measured.csv", 0.6)
+        calibrate_csv(tmp_path / "measured.csv", kind=SOFT, reach=0.6)
 
 
 def test_the_command_writes_its_files(tmp_path) -> None:
@@ -218,7 +219,7 @@ def test_a_one_sided_pair_is_measured_and_not_fitted(tmp_path) -> None:
     assert trains.max()["up"] > 1.5
     assert trains.min()["down"] < -1.5
     with pytest.raises(CalibrationError, match="'one_sided' has no pulse response to fit"):
-        calibrate_csv(tile, tmp_path / "measured.csv", 0.6)
+        calibrate_csv(tmp_path / "measured.csv", kind=tile, reach=0.6)
     noisy = TileConfig(device=ExpStep(dw_min_std_add=0.1))
     with pytest.raises(CalibrationError, match="dw_min_std_add cannot be fitted"):
         calibrate(noisy, seed=0, name="noisy")

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogpipe.claims.claims import COLUMNS, RULES, Evidence, Region, judge, ratio_interval
+from analogpipe.claims.evidence import Evidence
+from analogpipe.claims.judge import COLUMNS, judge
+from analogpipe.claims.rules import RULES
+from analogpipe.claims.verdict import Region
 from analogpipe.profile.profile import load_profile
 
 
@@ -26,14 +29,6 @@ from analogpipe.profile.profile import load_profile
 )
 def test_verdict(region, low, high, verdict):
     assert region.verdict(low, high) == verdict
-
-
-def test_ratio_interval():
-    middle, low, high = ratio_interval(np.array([2.0, 8.0]), np.array([1.0, 2.0]))
-    assert middle == pytest.approx(np.sqrt(8))
-    assert low < 2
-    assert high > 4
-    assert np.isnan(ratio_interval(np.array([2.0, np.nan]), np.array([1.0, 1.0]))).all()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from analogpipe.figures import curves
 from analogpipe.figures.gantt import cells
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile, load_tile
 from analogpipe.results import run as runs
+from analogpipe.results.compare import compare
 from analogpipe.schedule.modes import MODES
 from analogpipe.schedule.table import Action, build
 from analogpipe.schedule.text import from_text
@@ -236,7 +237,7 @@ def test_list_and_show(run, trained):
 
 
 def test_compare(run, trained):
-    frame = runs.compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 0.2)
+    frame = compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 0.2)
     rows = frame.set_index("quantity")
     assert rows.loc["mode.schedule", ["one", "two"]].tolist() == ["sequential", "async"]
     assert rows.loc["stages", ["one", "two"]].tolist() == [1, 3]

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from analogpipe.profile.paths import sweep_folder
 from analogpipe.profile.profile import load_profile
 from analogpipe.results.sweep import COLUMNS, best, collect
 from analogpipe.settings import ConfigError
@@ -50,7 +51,7 @@ def test_collect_averages_the_epochs(tiny_profile, tmp_path):
     profile = load_profile(tiny_profile)
     for device in profile.devices:
         for mode in profile.modes:
-            folder = tmp_path / "sweep" / device / mode / "lr0.1" / "seed0"
+            folder = sweep_folder(tmp_path, device, mode, 0.1, 0)
             folder.mkdir(parents=True)
             pd.DataFrame({"test_accuracy": [0.25, 0.75]}).to_csv(folder / "metrics.csv")
     sweep = collect(tmp_path, profile)

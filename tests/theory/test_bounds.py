@@ -5,8 +5,7 @@ import pytest
 
 from analogpipe.theory.bounds import Linear, best_step, bound, cycles_to, samples_to
 from analogpipe.theory.expected import Expected, asymptotic, balance, mean_size
-from analogpipe.theory.problem import LeastSquares
-from analogpipe.theory.rates import delays
+from analogpipe.theory.problem import LeastSquares, delays
 
 CONSTANTS = {"start": 0.5, "smoothness": 2.0, "variance": 0.3}
 

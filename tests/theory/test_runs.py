@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import analogpipe.tile.tile
-from analogpipe.claims.claims import RULES, Evidence
+import analogpipe.tile.pulsed
+from analogpipe.claims.evidence import Evidence
+from analogpipe.claims.rules import RULES
 from analogpipe.profile.profile import load_devices, load_profile
-from analogpipe.results.intervals import interval, mean, slope
 from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import DIGITAL, Linear
 from analogpipe.theory.expected import Expected
+from analogpipe.theory.exponents import slope
 from analogpipe.theory.floor import Floor
-from analogpipe.theory.problem import LeastSquares
-from analogpipe.theory.rates import Rates, Way, delays
-from analogpipe.theory.runs import PULSE_NOISE, Setting, floor, linear, rates, train, variants
+from analogpipe.theory.problem import PULSE_NOISE, LeastSquares, Way, delays
+from analogpipe.theory.rates import Rates
+from analogpipe.theory.runs import Setting, floor, linear, rates, train, variants
 from analogpipe.theory.tables import of_floor
 from analogpipe.tile.config import digital
 
@@ -115,29 +116,19 @@ def test_ideal_device_has_no_floor(sizes, tiny_profile, monkeypatch):
 
 def test_flipped_bias_of_the_device_fails(sizes, tiny_profile, monkeypatch):
     """Planted: steps grow towards the bounds, so that pulses push away from the symmetric point."""
-    draw = analogpipe.tile.tile.draw
+    draw = analogpipe.tile.pulsed.draw
 
     def flipped(*arguments):
         response = draw(*arguments)
         return replace(response, slope=-response.slope)
 
-    monkeypatch.setattr("analogpipe.tile.tile.draw", flipped)
+    monkeypatch.setattr("analogpipe.tile.pulsed.draw", flipped)
     assert c5(sizes, tiny_profile)["floor over its prediction"] == {"not reproduced"}
 
 
 def test_flipped_bias_of_the_theory_fails(sizes, tiny_profile):
     found = c5(sizes, tiny_profile, sign=-1)
     assert found["floor over its prediction"] == {"not reproduced"}
-
-
-def test_interval_covers_the_truth():
-    stream = np.random.default_rng(1)
-    inside = 0
-    for _ in range(60):
-        _, low, high = interval(mean, stream.normal(1, 1, (1, 40)))
-        inside += low <= 1 <= high
-    assert 50 <= inside <= 60
-    assert interval(mean, np.ones((1, 1))) == (1.0, -np.inf, np.inf)
 
 
 def test_slope():

@@ -6,7 +6,8 @@ import pytest
 
 from analogpipe.figures import theory as theory_figures
 from analogpipe.profile.profile import load_profile
-from analogpipe.theory.rates import Rates, Way
+from analogpipe.theory.problem import Way
+from analogpipe.theory.rates import Rates
 from analogpipe.theory.tables import of_rates
 
 SAMPLES = [100, 200, 400, 800]

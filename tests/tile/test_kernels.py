@@ -1,10 +1,9 @@
-"""The compiled loops against the torch operations that they stand for, and against plain Python."""
+"""The two forms of the work on elements against each other, and loops against plain Python."""
 
 import copy
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +13,15 @@ from analogpipe.device.parameters import ConstantStep, Pulsed, SoftBounds, SoftB
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
 from analogpipe.tile.config import ReadoutConfig, UpdateConfig
-from analogpipe.tile.kernels import compiled as kernels
-from analogpipe.tile.noise import normal
+from analogpipe.tile.kernels import compiled, loops, plain
+from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.read import read
-from analogpipe.tile.signals import Signals, chances, condition
+from analogpipe.tile.signals import Signals
 from analogpipe.tile.update import Updater
 
 MANAGED, BARE = UpdateConfig(), UpdateConfig(update_management=False, update_bl_management=False)
 QUIET = ReadoutConfig(out_noise=0.0)
+BOTH: tuple[Kernels, ...] = (compiled, plain)
 
 
 def _signals(size: float = 1.0, samples: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,14 +34,13 @@ def _signals(size: float = 1.0, samples: int = 5) -> tuple[torch.Tensor, torch.T
 
 @pytest.mark.parametrize("config", [MANAGED, UpdateConfig(update_bl_management=False), BARE])
 @pytest.mark.parametrize("size", [0.01, 0.3, 10.0])
-def test_signals_are_those_of_torch(config: UpdateConfig, size: float, monkeypatch) -> None:
+def test_signals_are_those_of_torch(config: UpdateConfig, size: float) -> None:
     x, e = _signals(size)
     found = []
-    for usable in (True, False):
-        monkeypatch.setattr(kernels, "usable", lambda tensor, usable=usable: usable)
+    for kernels in BOTH:
         out = Signals.space(5, 37, 21, x)
-        clipped = condition(x, e, 0.1, 0.001, config, out)
-        factors = chances(out)
+        clipped = kernels.condition(x, e, 0.1, 0.001, config, out)
+        factors = kernels.chances(out)
         found.append([t.clone() for t in (clipped, out.e, out.sizes, out.lengths, *factors)])
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected, rtol=2e-5, atol=1e-9)
@@ -61,12 +60,15 @@ def test_an_update_is_that_of_torch(device: Pulsed, size: float) -> None:
     response = draw(device, shape, generator(0))
     weight = torch.rand(shape, generator=generator(1)) - 0.5
     found = []
-    for compiled in (True, False):
+    for one_pass in (True, False):
         own, stream = weight.clone(), generator(2)
-        updater = Updater(own, response, device.granularity, MANAGED, stream)
-        assert all(block.arrays is not None for block in updater._blocks)
-        if not compiled:
-            updater._blocks = [replace(block, arrays=None) for block in updater._blocks]
+        updater = Updater(own, response, device.granularity, MANAGED, stream, kernels=compiled)
+        assert all(isinstance(block, compiled.LinearBlock) for block in updater._blocks)
+        if not one_pass:
+            updater._blocks = [
+                plain.Block(block.rows, block.weight, block.response, fill=compiled.fill)
+                for block in updater._blocks
+            ]
         for _ in range(3):
             updater.apply(*_signals(size), 0.1)
         found.append(own)
@@ -92,14 +94,13 @@ def test_a_large_array_is_that_of_torch_over_all_its_blocks(monkeypatch) -> None
         {"noise_management": "none"},
     ],
 )
-def test_a_read_is_that_of_torch(change: dict[str, object], monkeypatch) -> None:
+def test_a_read_is_that_of_torch(change: dict[str, object]) -> None:
     x, _ = _signals(samples=9)
     matrix = torch.rand(37, 21, generator=generator(4)) - 0.5
     config = QUIET.model_copy(update=change)
     found = []
-    for usable in (True, False):
-        monkeypatch.setattr(kernels, "usable", lambda tensor, usable=usable: usable)
-        found.append(read(x, matrix, config, generator(0)))
+    for kernels in BOTH:
+        found.append(read(x, matrix, config, generator(0), kernels))
     step = config.levels.out_step
     # a product that lies between two output levels may be rounded to either
     apart = (found[0] - found[1]).abs() / (x.abs().amax(1, keepdim=True) + 1e-9)
@@ -107,12 +108,11 @@ def test_a_read_is_that_of_torch(change: dict[str, object], monkeypatch) -> None
     assert float((apart > 1e-5).float().mean()) < 0.02
 
 
-@pytest.mark.parametrize("usable", [True, False])
-def test_noise_of_a_read_has_its_size(usable: bool, monkeypatch) -> None:
-    monkeypatch.setattr(kernels, "usable", lambda tensor: usable)
+@pytest.mark.parametrize("kernels", BOTH)
+def test_noise_of_a_read_has_its_size(kernels: Kernels) -> None:
     config = ReadoutConfig(out_noise=0.5, inp_noise=0.2, inp_res=0.0, out_res=0.0)
     x = torch.full((400, 4), 2.0)
-    y = read(x, torch.full((4, 100), 0.3), config, generator(0))
+    y = read(x, torch.full((4, 100), 0.3), config, generator(0), kernels)
     # scale 2: noise of four inputs, each times 0.3, is common to all outputs of a row
     assert float(y.mean()) == pytest.approx(2.4, abs=5 * 0.24 / 20)
     assert float(y.var(1).mean()) == pytest.approx(1.0, rel=0.03)
@@ -125,8 +125,8 @@ def test_input_that_is_not_contiguous_is_read_and_applied_alike() -> None:
     assert not wide.is_contiguous()
     matrix = torch.rand(37, 21) - 0.5
     assert torch.equal(
-        read(wide, matrix, ReadoutConfig(), generator(0)),
-        read(x, matrix, ReadoutConfig(), generator(0)),
+        read(wide, matrix, ReadoutConfig(), generator(0), compiled),
+        read(x, matrix, ReadoutConfig(), generator(0), compiled),
     )
     device = SoftBounds()
     weights = [torch.zeros(21, 37) for _ in range(2)]
@@ -139,7 +139,7 @@ def test_input_that_is_not_contiguous_is_read_and_applied_alike() -> None:
 def _arguments() -> dict[str, tuple[object, ...]]:
     stream = np.random.default_rng(0)
 
-    def some(*shape: int) -> kernels.Array:
+    def some(*shape: int) -> loops.Array:
         return stream.random(shape, dtype=np.float32) - np.float32(0.5)
 
     x, e = some(3, 7), some(3, 5) * np.float32(20)
@@ -171,20 +171,20 @@ def _arguments() -> dict[str, tuple[object, ...]]:
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_a_compiled_loop_does_what_it_says(name: str) -> None:
     arguments, expected = _arguments()[name], copy.deepcopy(_arguments()[name])
-    loop = getattr(kernels, name)
+    loop = getattr(loops, name)
     assert loop(*arguments) == loop.py_func(*expected)
-    for ours, plain in zip(arguments, expected, strict=True):
+    for ours, slow in zip(arguments, expected, strict=True):
         if isinstance(ours, np.ndarray):
-            np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(ours, slow, rtol=1e-4, atol=1e-6)
 
 
 def test_bits_are_those_of_splitmix64() -> None:
     # the first numbers of Java's SplittableRandom from seed 1234567, as published for SplitMix64
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     words = np.zeros(3, np.uint64)
-    kernels.fill(words, np.uint64(1234567), 1)
+    loops.fill(words, np.uint64(1234567), 1)
     assert words.tolist() == published
-    kernels.fill(words, np.uint64(1234567), 2)
+    loops.fill(words, np.uint64(1234567), 2)
     assert words[:2].tolist() == published[1:]
 
 
@@ -194,7 +194,7 @@ def test_not_a_number_stays_one() -> None:
     for place in (0, 17, 36):
         spoiled = x.clone()
         spoiled[3, place] = torch.nan
-        found = read(spoiled, matrix, ReadoutConfig(), generator(0)).isnan()
+        found = read(spoiled, matrix, ReadoutConfig(), generator(0), compiled).isnan()
         assert found[3].all()
         assert not found[:3].any()
         weight, device = torch.zeros(21, 37), SoftBounds()
@@ -212,12 +212,12 @@ def test_without_a_cache_that_can_be_used_loops_are_compiled(error: Exception, m
             raise error
         return lambda function: function
 
-    monkeypatch.setattr(kernels, "njit", no_cache)
+    monkeypatch.setattr(loops, "njit", no_cache)
 
     def loop() -> None:
         pass
 
-    assert kernels._compiled("void()")(loop) is loop
+    assert loops._compiled("void()")(loop) is loop
 
 
 def test_a_damaged_cache_is_passed_over(tmp_path) -> None:
@@ -225,9 +225,9 @@ def test_a_damaged_cache_is_passed_over(tmp_path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import numpy as np; from analogpipe.tile.kernels import compiled as kernels;"
+        "import numpy as np; from analogpipe.tile.kernels import loops;"
         "words = np.ones(2, np.uint64);"
-        "kernels.fill(words, words[0], 0); print(words[1])",
+        "loops.fill(words, words[0], 0); print(words[1])",
     ]
 
     def run() -> str:
@@ -242,8 +242,13 @@ def test_a_damaged_cache_is_passed_over(tmp_path) -> None:
     assert run() == first
 
 
-def test_normal_numbers_on_other_devices_are_those_of_torch(monkeypatch) -> None:
-    monkeypatch.setattr(kernels, "usable", lambda tensor: False)
+def test_the_form_is_chosen_by_device_and_precision() -> None:
+    assert kernels_of(torch.empty(2, 3)) is compiled
+    assert kernels_of(torch.empty(2, 3, dtype=torch.float64)) is plain
+    assert kernels_of(torch.empty(2, 3, device="meta")) is plain
+
+
+def test_normal_numbers_on_other_devices_are_those_of_torch() -> None:
     shape = torch.Size((3, 4))
-    found = normal(shape, torch.empty(0), generator(0))
+    found = plain.normal(shape, torch.empty(0), generator(0))
     assert torch.equal(found, torch.empty(shape).normal_(generator=generator(0)))

@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from analogpipe.seeds import generator
-from analogpipe.tile.kernels import compiled as kernels
-from analogpipe.tile.noise import UNIT, Uniform16, add_normal, normal
+from analogpipe.tile.kernels import compiled, plain
+from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.noise import UNIT, Fill, Uniform16
 
 
 def test_large_draws_are_standard_normal_and_uncorrelated() -> None:
     shape = torch.Size((999, 1001))
-    x = normal(shape, torch.empty(0), generator(0)).double()
+    x = compiled.normal(shape, torch.empty(0), generator(0)).double()
     assert x.shape == shape
     accuracy = 5 / x.numel() ** 0.5
     assert abs(float(x.mean())) < accuracy
@@ -26,16 +27,15 @@ def test_large_draws_are_standard_normal_and_uncorrelated() -> None:
 
 def test_draws_follow_from_the_stream() -> None:
     shape = torch.Size((100, 100))
-    first = normal(shape, torch.empty(0), generator(0, "noise")).clone()
-    assert torch.equal(first, normal(shape, torch.empty(0), generator(0, "noise")))
-    assert not torch.equal(first, normal(shape, torch.empty(0), generator(1, "noise")))
+    first = compiled.normal(shape, torch.empty(0), generator(0, "noise")).clone()
+    assert torch.equal(first, compiled.normal(shape, torch.empty(0), generator(0, "noise")))
+    assert not torch.equal(first, compiled.normal(shape, torch.empty(0), generator(1, "noise")))
 
 
-@pytest.mark.parametrize("usable", [True, False])
-def test_noise_is_added_in_place(usable: bool, monkeypatch) -> None:
-    monkeypatch.setattr(kernels, "usable", lambda tensor: usable)
+@pytest.mark.parametrize("kernels", [compiled, plain])
+def test_noise_is_added_in_place(kernels: Kernels) -> None:
     y = torch.full((501, 403), 2.0)
-    assert add_normal(y, 0.5, generator(0)) is y
+    assert kernels.add_normal(y, 0.5, generator(0)) is y
     assert float(y.mean()) == pytest.approx(2, abs=2.5 / y.numel() ** 0.5)
     assert float(y.std()) == pytest.approx(0.5, abs=2 / y.numel() ** 0.5)
 
@@ -45,11 +45,12 @@ def test_noise_reaches_a_view_of_any_layout(change) -> None:
     y = torch.zeros(500, 400)
     view = change(y)
     assert not view.is_contiguous()
-    add_normal(view, 2.0, generator(0))
+    compiled.add_normal(view, 2.0, generator(0))
     assert float(change(y).std()) == pytest.approx(2, rel=0.02)
 
 
-def test_uniform_numbers_have_unit_variance() -> None:
-    x = Uniform16(torch.empty(500, 501)).draw(generator(0)).double() * UNIT
+@pytest.mark.parametrize("fill", [compiled.fill, plain.fill])
+def test_uniform_numbers_have_unit_variance(fill: Fill) -> None:
+    x = Uniform16(torch.empty(500, 501), fill).draw(generator(0)).double() * UNIT
     assert abs(float(x.mean())) < 5 / x.numel() ** 0.5
     assert abs(float(x.var()) - 1) < 5 * 0.8**0.5 / x.numel() ** 0.5

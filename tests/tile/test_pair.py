@@ -10,6 +10,7 @@ from torch import Tensor
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.pair import PairArray
 from analogpipe.tile.tile import AnalogTile
 
 ALIKE = {"dw_min_dtod": 0, "dw_min_std": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}
@@ -29,9 +30,13 @@ def _steps(weight: Tensor, **entries: Any) -> AnalogTile:
     return AnalogTile(weight, TileConfig.parse(data | entries), seed=0, name="pair")
 
 
+def _array(tile: AnalogTile) -> PairArray:
+    assert isinstance(tile.array, PairArray)
+    return tile.array
+
+
 def _state(tile: AnalogTile) -> tuple[Tensor, Tensor]:
-    assert tile.state is not None
-    plus, minus = tile.state.clone().tensor_split(2)
+    plus, minus = _array(tile).state.clone().tensor_split(2)
     return plus, minus
 
 
@@ -66,10 +71,9 @@ def test_pulses_drawn_at_once_are_those_of_the_trains() -> None:
 
 def test_a_refresh_resets_what_is_due_and_writes_the_difference_back() -> None:
     tile = _steps(torch.zeros(1, 4))
-    assert tile.state is not None
     plus = torch.tensor([[0.9, 0.4, 0.9, 0.8]])
     minus = torch.tensor([[0.4, 0.9, 0.2, 0.8]])  # the third pair has one still near 0
-    tile.state.copy_(torch.cat([plus, minus]))
+    _array(tile).state.copy_(torch.cat([plus, minus]))
     tile.update(torch.zeros(1, 4), torch.zeros(1, 1), 1.0)
     after = _state(tile)
     # full trains (50 of 31 pulses): 31 pulses come for certain
@@ -80,8 +84,7 @@ def test_a_refresh_resets_what_is_due_and_writes_the_difference_back() -> None:
 
 def test_a_refresh_waits_for_its_turn_also_after_a_checkpoint() -> None:
     def due(tile: AnalogTile) -> AnalogTile:
-        assert tile.state is not None
-        tile.state.fill_(0.9)
+        _array(tile).state.fill_(0.9)
         return tile
 
     def rest(tile: AnalogTile) -> None:

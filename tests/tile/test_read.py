@@ -3,13 +3,14 @@ import torch
 
 from analogpipe.seeds import generator
 from analogpipe.tile.config import ReadoutConfig
+from analogpipe.tile.kernels import compiled
 from analogpipe.tile.read import read
 
 QUIET = ReadoutConfig(out_noise=0)
 
 
 def _read(x: torch.Tensor, weight: torch.Tensor, config: ReadoutConfig) -> torch.Tensor:
-    return read(x, weight.t(), config, generator(0, "read"))
+    return read(x, weight.t(), config, generator(0, "read"), compiled)
 
 
 def test_perfect_reads_the_product() -> None:

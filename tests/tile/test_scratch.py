@@ -5,10 +5,15 @@ import torch
 from analogpipe.seeds import generator
 from analogpipe.tile import scratch as module
 from analogpipe.tile.config import ReadoutConfig
+from analogpipe.tile.kernels.backend import kernels_of
 from analogpipe.tile.read import read
 from analogpipe.tile.scratch import kept, scratch
 
 LIKE = torch.empty(0)
+
+
+def _read(x: torch.Tensor, matrix: torch.Tensor, config: ReadoutConfig) -> torch.Tensor:
+    return read(x, matrix, config, generator(0), kernels_of(matrix))
 
 
 def test_memory_is_shared_by_name_and_grows() -> None:
@@ -44,7 +49,7 @@ def test_what_is_kept_is_made_once_and_not_for_ever() -> None:
 def test_reads_of_growing_batches_keep_memory_for_the_largest_alone() -> None:
     matrix = torch.rand(100, 10)
     for rows in range(1, 200):
-        read(torch.rand(rows, 100), matrix, ReadoutConfig(), generator(0))
+        _read(torch.rand(rows, 100), matrix, ReadoutConfig())
     alive = {
         space.q.untyped_storage().data_ptr()
         for space in module._spaces.kept.values()
@@ -56,13 +61,13 @@ def test_reads_of_growing_batches_keep_memory_for_the_largest_alone() -> None:
 def test_work_space_first_made_in_inference_mode_serves_training_too() -> None:
     x, matrix = torch.rand(3, 23), torch.rand(23, 29)
     with torch.inference_mode():
-        read(x, matrix, ReadoutConfig(), generator(0))
-    read(x, matrix, ReadoutConfig(), generator(0)).add_(torch.ones(29, requires_grad=True))
+        _read(x, matrix, ReadoutConfig())
+    _read(x, matrix, ReadoutConfig()).add_(torch.ones(29, requires_grad=True))
 
 
 def test_a_read_of_another_precision_leaves_the_next_alone() -> None:
     x, matrix = torch.rand(3, 31), torch.rand(31, 29)
-    expected = read(x, matrix, ReadoutConfig(out_noise=0.0), generator(0))
-    found = read(x.double(), matrix.double(), ReadoutConfig(out_noise=0.0), generator(0))
+    expected = _read(x, matrix, ReadoutConfig(out_noise=0.0))
+    found = _read(x.double(), matrix.double(), ReadoutConfig(out_noise=0.0))
     torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0)
-    assert torch.equal(read(x, matrix, ReadoutConfig(out_noise=0.0), generator(0)), expected)
+    assert torch.equal(_read(x, matrix, ReadoutConfig(out_noise=0.0)), expected)

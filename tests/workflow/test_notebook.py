@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from analogpipe.experiment import train as training
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
+from analogpipe.results import layout
 from analogpipe.results import tables as results
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +23,14 @@ def test_notebook_is_stored_without_outputs():
         assert cell.get("execution_count") is None
 
 
-def test_report_has_a_caption_for_each_figure():
-    from analogpipe.figures.paper import FIGURES
-    from analogpipe.figures.theory import FIGURES as THEORY_FIGURES
+def test_notebook_goes_through_the_front_door_alone():
+    source = "".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code")
+    assert re.findall(r"(?:from|import) analogpipe.*", source) == ["import analogpipe as ap"]
 
+
+def test_report_has_a_caption_for_each_figure():
     captions = (ROOT / "workflow" / "report" / "figure.rst").read_text()
-    for name in [*FIGURES, *THEORY_FIGURES]:
+    for name in layout.FIGURES | layout.THEORY_FIGURES:
         assert f'"{name}": "' in captions
 
 
@@ -45,6 +49,15 @@ def test_notebook_runs(tmp_path, tiny_profile):
                     training.train(
                         run, results.run_folder(root, profile, device, mode, stages, seed)
                     )
+    metrics = results.collect(root, profile)
+    tables = {
+        "runs": metrics,
+        "targets": results.to_target(metrics, profile.target_accuracy),
+        "table2": results.accuracy_table(metrics),
+    }
+    (root / "tables").mkdir()
+    for name, table in tables.items():
+        table.to_csv(root / "tables" / f"{name}.csv", index=False)
     code = ["import matplotlib; matplotlib.use('Agg'); display = print"]
     code += ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
     code += ["print('drawn', len(plt.get_fignums()), run.config.mode.name, len(summary))"]

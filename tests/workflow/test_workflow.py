@@ -1,13 +1,15 @@
 """The workflow, run for real on a profile that takes seconds, and its plans for others."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from analogpipe.claims.claims import COLUMNS, RULES
+from analogpipe.claims.judge import COLUMNS
+from analogpipe.claims.rules import RULES
 from run_snakemake import PROFILE, snakemake
 
 RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"
@@ -42,8 +44,8 @@ def test_plan_is_the_grid(tmp_path):
     # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
     assert planned(tmp_path, profile="quick") == {
         "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
-        "aggregate": 1, "claims": 1, "figure": 5, "device_figure": 1, "all": 1,
-        "theory_run": 4, "theory_tables": 1, "theory_figure": 5,
+        "aggregate": 1, "claims": 1, "figure": 10, "device_figure": 1, "all": 1,
+        "theory_run": 4, "theory_tables": 1,
     }  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def test_plan_is_the_grid(tmp_path):
         ("training", {"data": 1, "calibrate": 1, "train": 60, "training": 1}),
         (
             "theory",
-            {"data": 1, "theory_run": 4, "theory_tables": 1, "theory_figure": 5, "theory": 1},
+            {"data": 1, "theory_run": 4, "theory_tables": 1, "figure": 5, "theory": 1},
         ),
         ("results/quick/theory/floor.csv", {"data": 1, "theory_run": 1}),
         ("sweep", {"data": 1, "calibrate": 1, "sweep_run": 84, "sweep": 1}),
@@ -146,6 +148,15 @@ def test_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in result.stderr + result.stdout
 
 
+def test_what_runs_took_and_said_may_be_removed(finished):
+    """A benchmark of each run is a log, not a result: without it there is nothing to do, either."""
+    took = finished / "logs/tiny/benchmarks/train/digital-async-M3-seed0.tsv"
+    assert pd.read_csv(took, sep="\t").loc[0, ["s", "max_rss"]].min() > 0
+    shutil.rmtree(finished / "logs")
+    result = snakemake(finished, profile=PROFILE)
+    assert "Nothing to be done" in result.stderr + result.stdout
+
+
 def test_one_run_alone_reruns(finished):
     before = (finished / RUN / "metrics.csv").read_bytes()
     target = f"{RUN}/metrics.csv"
@@ -201,4 +212,4 @@ def test_figures_are_drawn_from_tables_alone(finished):
                 r"|/schedules/schedules\.csv$",
                 path,
             ), path
-            assert not path.endswith(("training.py", "engine.py", "tile.py"))
+            assert not re.search(r"/(experiment|pipeline|layer|calibration)/\w+\.py$", path)

@@ -3,22 +3,22 @@
 
 rule calibrate:
     input:
-        sources("calibration.calibrate"),
+        sources("jobs.calibrate"),
         devices=ancient(DEVICES_FILE),
     output:
-        tile=f"{RESULTS}/calibration/{{device}}/device.yaml",
-        response=f"{RESULTS}/calibration/{{device}}/response.csv",
-        elements=f"{RESULTS}/calibration/{{device}}/elements.csv",
-        summary=f"{RESULTS}/calibration/{{device}}/summary.csv",
+        tile="<results>/calibration/{device}/device.yaml",
+        response="<results>/calibration/{device}/response.csv",
+        elements="<results>/calibration/{device}/elements.csv",
+        summary="<results>/calibration/{device}/summary.csv",
     log:
-        f"logs/{PROFILE.profile}/calibrate/{{device}}.log",
+        "<logs>/calibrate/{device}.log",
     conda:
         ENVIRONMENT
     params:
         out=subpath(output.tile, parent=True),
-        settings=device_settings,
+        reruns_when_changed=device_settings,
     shell:
-        "python -m analogpipe.calibration.calibrate --devices {input.devices} --name {wildcards.device}"
+        "python -m analogpipe.jobs.calibrate --devices {input.devices} --name {wildcards.device}"
         " --seed 0 --out {params.out} > {log} 2>&1"
 
 

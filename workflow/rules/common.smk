@@ -1,6 +1,7 @@
 """The profile, checked before anything runs, and the paths that the rules share."""
 
 import os
+import shlex
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -10,21 +11,32 @@ from snakemake.exceptions import WorkflowError
 
 import analogpipe
 from analogpipe.files import FileError
+from analogpipe.profile.paths import profile_file, run_folder, sweep_folder
 from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
+from analogpipe.results import layout
 
-# A profile and a devices file are ancient inputs: params say which part of them a job depends on, so
-# that an edit reruns what it touches.
-# The jobs run with the Python that runs the workflow, whether its environment is activated or not.
-shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
-
-LIBRARY = grimp.build_graph("analogpipe", cache_dir=None)
 SOURCES = Path(os.path.relpath(Path(analogpipe.__file__).parent))
+IMPORTS = grimp.build_graph(
+    "analogpipe", cache_dir=None, exclude_type_checking_imports=True
+)
+
+# Jobs run with the Python that runs the workflow, whether its environment is activated or not. In a conda environment
+# of their own (`--sdm conda`) they run with that one's, which Snakemake puts before this PATH later.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+)
+# They import the library that was imported here, in a conda environment too. Who sets a prefix takes Snakemake's own away,
+# which lets a job fail when a command of it fails, also one before a pipe: so it is said again.
+if SOURCES.resolve().parent.name != "site-packages":
+    shell.prefix(
+        "set -euo pipefail; "
+        f"export PYTHONPATH={shlex.quote(str(SOURCES.resolve().parent))}; "
+    )
+
 ENVIRONMENT = Path(workflow.basedir) / "environment.yml"
 PROFILE_FILE = str(config.get("profile", "quick"))
 if not PROFILE_FILE.endswith((".yaml", ".yml")):
-    PROFILE_FILE = os.path.relpath(
-        Path(workflow.basedir) / "config" / f"{PROFILE_FILE}.yaml"
-    )
+    PROFILE_FILE = os.path.relpath(workflow.basedir / profile_file(PROFILE_FILE))
 try:
     PROFILE = load_profile(Path(PROFILE_FILE))
     DEVICES_FILE = os.path.relpath(Path(PROFILE_FILE).parent / PROFILE.devices_file)
@@ -32,44 +44,31 @@ try:
 except FileError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = f"results/{PROFILE.profile}"
-FIGURES = f"paper_figures/{PROFILE.profile}"
-RUN = f"{RESULTS}/runs/{PROFILE.dataset.name}/{PROFILE.model.name}/{{device}}/{{mode}}/M{{stages}}/seed{{seed}}"
-SWEEP = f"{RESULTS}/sweep/{{device}}/{{mode}}/lr{{rate}}/seed{{seed}}"
+ROOT = Path("results") / PROFILE.profile
 ANALOG = PROFILE.analog_devices
+# A network or a data set of the user's own comes from a Python file.
+OWN_MODEL = [PROFILE.model.file] if PROFILE.model.kind == "python" else []
+OWN_DATA = [PROFILE.dataset.path] if PROFILE.dataset.kind == "python" else []
 GPUS = int(PROFILE.compute.device == "cuda")
+# An edit of a profile or a devices file does not rerun everything: they are ancient inputs, and the param
+# `reruns_when_changed`, which no command takes, holds the part of them that a job depends on.
 UNIMPORTANT = {"checkpoint_every"}  # keys of training that change no result
 
-# A figure is drawn from these tables and from nothing else.
-DRAWN_FROM = {
-    "fig1_schedules": ["schedules/schedules.csv", "tables/table1.csv"],
-    "fig2_device": ["tables/response.csv", "tables/calibration.csv"],
-    "fig3_convergence": ["tables/runs.csv", "tables/targets.csv"],
-    "fig4_accuracy": ["tables/table2.csv"],
-    "fig5_speedup": ["tables/targets.csv", "tables/table1.csv"],
+THEORY_FIGURES = layout.THEORY_FIGURES if PROFILE.theory else {}
+FIGURES = {
+    figure: tables
+    for figure, tables in {**layout.FIGURES, **THEORY_FIGURES}.items()
+    if ANALOG or figure != "fig2_device"
 }
-if not ANALOG:
-    del DRAWN_FROM["fig2_device"]
 
-# The same for the figures of the theory, where the profile asks for it.
-THEORY_TABLES = [
-    "theory_rates",
-    "theory_price",
-    "theory_targets",
-    "theory_floor",
-    "theory_network",
-    "theory_interaction",
-    "theory_checks",
-]
-THEORY_DRAWN_FROM = {
-    "fig6_slopes": ["tables/theory_rates.csv", "tables/table3.csv"],
-    "fig7_floor": ["tables/theory_floor.csv"],
-    "fig8_price": ["tables/theory_price.csv"],
-    "fig9_targets": ["tables/theory_targets.csv"],
-    "fig10_ablation": ["tables/theory_floor.csv", "tables/theory_network.csv"],
-}
-if PROFILE.theory is None:
-    THEORY_DRAWN_FROM = {}
+
+pathvars:
+    results=str(ROOT),
+    figures=f"paper_figures/{PROFILE.profile}",
+    logs=f"logs/{PROFILE.profile}",
+    benchmarks=f"logs/{PROFILE.profile}/benchmarks",
+    run=str(run_folder(ROOT, PROFILE, "{device}", "{mode}", "{stages}", "{seed}")),
+    sweep_run=str(sweep_folder(ROOT, "{device}", "{mode}", "{rate}", "{seed}")),
 
 
 wildcard_constraints:
@@ -78,9 +77,8 @@ wildcard_constraints:
     stages=r"\d+",
     seed=r"\d+",
     rate=r"[0-9.e-]+",
-    figure="fig[1-5]_[a-z]+",
-    theory_figure="fig([6-9]|10)_[a-z]+",
-    experiment="rates-digital|rates-linear|floor|network",
+    figure="|".join(FIGURES),
+    experiment="|".join(layout.EXPERIMENTS),
 
 
 def sources(module):
@@ -89,7 +87,7 @@ def sources(module):
     The packages that they lie in are among them: Python runs those on the way.
     """
     name = f"analogpipe.{module}"
-    found = {name} | LIBRARY.find_upstream_modules(name)
+    found = {name} | IMPORTS.find_upstream_modules(name)
     found |= {
         package
         for one in found
@@ -102,6 +100,20 @@ def sources(module):
     )
 
 
+def tables(names):
+    """Files that a job makes of tables, but for the pages, which have a caption in the report."""
+    return [
+        f"<results>/{name}{suffix}"
+        for name in names
+        for suffix in (".csv", *(layout.FORMATS if name in layout.SHOWN else ()))
+    ]
+
+
+def csv(names):
+    """Files of tables that a job reads."""
+    return [f"<results>/{name}.csv" for name in names]
+
+
 def device_settings(wildcards):
     """What the calibration of a device depends on: its entry in the devices file alone."""
     return DEVICES[wildcards.device].model_dump_json()
@@ -111,33 +123,29 @@ def tile(wildcards):
     """Calibrated tile of an analog device; a digital run needs none."""
     if wildcards.device == DIGITAL:
         return []
-    return f"{RESULTS}/calibration/{wildcards.device}/device.yaml"
+    return f"<results>/calibration/{wildcards.device}/device.yaml"
 
 
-def tile_option(wildcards):
+def tile_option(wildcards, input):
     """The same as an option of the command."""
-    path = tile(wildcards)
-    return f"--tile {path}" if path else ""
+    return f"--tile {input.tile}" if input.tile else ""
 
 
 def run_settings(wildcards):
     """What a run depends on in the profile, so that it reruns when that changes and only then."""
+    swept = "rate" in wildcards.keys()
     try:
         run = PROFILE.run(
             DIGITAL,
             wildcards.mode,
-            int(
-                wildcards.stages
-                if "stages" in wildcards.keys()
-                else PROFILE.sweep.stages
-            ),
+            PROFILE.sweep.stages if swept else int(wildcards.stages),
             int(wildcards.seed),
             learning_rate=(
                 float(wildcards.rate)
-                if "rate" in wildcards.keys()
+                if swept
                 else PROFILE.learning_rates[wildcards.device][wildcards.mode]
             ),
-            validation="rate" in wildcards.keys(),
+            validation=swept,
         )
     except (FileError, KeyError) as error:
         raise WorkflowError(f"{PROFILE_FILE}: no such run: {error}") from None
@@ -146,63 +154,49 @@ def run_settings(wildcards):
     )
 
 
-def all_runs(wildcards):
-    """Every run that the tables need."""
+def run_folders():
+    """Folder of every run that the tables need."""
     return [
-        path
+        run_folder(ROOT, PROFILE, device, mode, stages, seed)
         for mode in PROFILE.modes
-        for path in expand(
-            [f"{RUN}/metrics.csv", f"{RUN}/run.json"],
-            device=PROFILE.devices,
-            mode=mode,
-            stages=PROFILE.trained_stages(mode),
-            seed=PROFILE.seeds,
-        )
+        for device in PROFILE.devices
+        for stages in PROFILE.trained_stages(mode)
+        for seed in PROFILE.seeds
     ]
 
 
-def all_sweeps(wildcards):
-    """Every run of the sweep."""
+def sweep_folders():
+    """Folder of every run of the sweep."""
     if PROFILE.sweep is None:
         return []
     return [
-        path
+        sweep_folder(ROOT, device, mode, rate, seed)
         for device in PROFILE.devices
-        for path in expand(
-            f"{SWEEP}/metrics.csv",
-            device=device,
-            mode=PROFILE.modes,
-            rate=[f"{rate:g}" for rate in PROFILE.sweep.rates[device]],
-            seed=PROFILE.sweep.seeds,
-        )
+        for mode in PROFILE.modes
+        for rate in PROFILE.sweep.rates[device]
+        for seed in PROFILE.sweep.seeds
     ]
 
 
 def figure_tables(wildcards):
     """Tables that a figure is drawn from."""
-    if "figure" in wildcards.keys():
-        tables = DRAWN_FROM[wildcards.figure]
-    else:
-        tables = THEORY_DRAWN_FROM.get(wildcards.theory_figure, [])
-    return [f"{RESULTS}/{table}" for table in tables]
+    return csv(FIGURES[wildcards.figure])
 
 
-def table_options(wildcards):
+def table_options(wildcards, input):
     """The same as options of the command."""
-    return [f"--table {table}" for table in figure_tables(wildcards)]
+    return [f"--table {table}" for table in input.tables]
+
+
+def figure_category(wildcards):
+    """Place of a figure in the report."""
+    return "Theory" if wildcards.figure in THEORY_FIGURES else "Figures"
 
 
 def figure_label(wildcards):
     """Name of a figure in the report, so that names sort by number."""
-    name = wildcards.get("figure") or wildcards.get("theory_figure")
-    number, _, shows = name.removeprefix("fig").partition("_")
+    number, _, shows = wildcards.figure.removeprefix("fig").partition("_")
     return {"result": f"fig. {int(number):02d}: {shows}"}
-
-
-def theory_evidence(wildcards):
-    """Tables of the theory by which claims are judged; none where the profile has no theory."""
-    names = ["table3", "theory_checks"] if PROFILE.theory else []
-    return [f"{RESULTS}/tables/{name}.csv" for name in names]
 
 
 def theory_gpus(wildcards):

@@ -5,15 +5,16 @@
 rule data:
     input:
         sources("jobs.data"),
+        OWN_DATA,
         profile=ancient(PROFILE_FILE),
     output:
-        file=f"{RESULTS}/data.safetensors",
+        file="<results>/data.safetensors",
     log:
-        f"logs/{PROFILE.profile}/data.log",
+        "<logs>/data.log",
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        settings=PROFILE.dataset.model_dump_json(include={"kind", "name", "path"}),
+        reruns_when_changed=PROFILE.dataset.source,
     shell:
         "python -m analogpipe.jobs.data --profile {input.profile} --out {output.file} 2>&1 | tee {log}"

@@ -4,11 +4,11 @@ from snakemake.logging import logger as workflow_logger
 
 from analogpipe.cli.workflow_log import RunsDone
 
-workflow_logger.addHandler(
-    RunsDone(
-        workflow_logger,
-        "train",
-        [path for path in all_runs(None) if path.endswith("metrics.csv")],
+for rule_name, folders in (("train", run_folders()), ("sweep_run", sweep_folders())):
+    workflow_logger.addHandler(
+        RunsDone(
+            workflow_logger,
+            rule_name,
+            [str(folder / "metrics.csv") for folder in folders],
+        )
     )
-)
-workflow_logger.addHandler(RunsDone(workflow_logger, "sweep_run", all_sweeps(None)))

@@ -6,23 +6,24 @@ report: "../report/workflow.rst"
 
 rule notebook:
     input:
-        sources("results.run"),
+        sources("calibration.calibrate"),
+        sources("results.compare"),
+        sources("results.load"),
         sources("figures.gantt"),
-        sources("figures.paper"),
-        all_runs,
-        rules.calibration.input,
+        rules.training.input,
+        expand("<results>/tables/{table}.csv", table=["runs", "targets", "table2"]),
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
         template=f"{workflow.basedir}/workflow/notebooks/offline/index.html.j2",
         profile=ancient(PROFILE_FILE),
     output:
         report(
-            f"{RESULTS}/inspect.html",
+            "<results>/inspect.html",
             caption="../report/notebook.rst",
             category="Notebook",
             labels={"result": "single runs"},
         ),
     log:
-        f"logs/{PROFILE.profile}/notebook.log",
+        "<logs>/notebook.log",
     conda:
         ENVIRONMENT
     params:

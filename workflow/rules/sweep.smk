@@ -4,14 +4,15 @@
 rule sweep_run:
     input:
         sources("jobs.train"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
     output:
-        metrics=f"{SWEEP}/metrics.csv",
-        record=f"{SWEEP}/run.json",
+        metrics="<sweep_run>/metrics.csv",
+        record="<sweep_run>/run.json",
     log:
-        f"logs/{PROFILE.profile}/sweep/{{device}}-{{mode}}-lr{{rate}}-seed{{seed}}.log",
+        "<logs>/sweep/{device}-{mode}-lr{rate}-seed{seed}.log",
     conda:
         ENVIRONMENT
     threads: 1
@@ -20,8 +21,8 @@ rule sweep_run:
     params:
         out=subpath(output.metrics, parent=True),
         tile=tile_option,
-        settings=run_settings,
         stages=PROFILE.sweep.stages,
+        reruns_when_changed=run_settings,
     shell:
         "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
@@ -31,17 +32,19 @@ rule sweep_run:
 
 rule sweep:
     input:
-        sources("results.sweep"),
-        all_sweeps,
+        sources("jobs.sweep"),
+        [folder / "metrics.csv" for folder in sweep_folders()],
         profile=ancient(PROFILE_FILE),
     output:
-        table=f"{RESULTS}/tables/sweep.csv",
+        tables([layout.SWEEP]),
     log:
-        f"logs/{PROFILE.profile}/sweep.log",
+        "<logs>/sweep.log",
     conda:
         ENVIRONMENT
     params:
-        root=subpath(output.table, ancestor=2),
-        settings=PROFILE.model_dump_json(include={"devices", "modes", "sweep"}),
+        root=subpath(output[0], ancestor=2),
+        reruns_when_changed=PROFILE.model_dump_json(
+            include={"devices", "modes", "sweep"}
+        ),
     shell:
-        "python -m analogpipe.results.sweep --profile {input.profile} --root {params.root} 2>&1 | tee {log}"
+        "python -m analogpipe.jobs.sweep --profile {input.profile} --root {params.root} 2>&1 | tee {log}"

@@ -4,15 +4,18 @@
 rule train:
     input:
         sources("jobs.train"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
     output:
-        metrics=f"{RUN}/metrics.csv",
-        record=f"{RUN}/run.json",
-        schedule=f"{RUN}/schedule.txt",
+        metrics="<run>/metrics.csv",
+        record="<run>/run.json",
+        schedule="<run>/schedule.txt",
     log:
-        f"logs/{PROFILE.profile}/train/{{device}}-{{mode}}-M{{stages}}-seed{{seed}}.log",
+        "<logs>/train/{device}-{mode}-M{stages}-seed{seed}.log",
+    benchmark:
+        "<benchmarks>/train/{device}-{mode}-M{stages}-seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -21,7 +24,7 @@ rule train:
     params:
         out=subpath(output.metrics, parent=True),
         tile=tile_option,
-        settings=run_settings,
+        reruns_when_changed=run_settings,
     shell:
         "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
         " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
@@ -31,20 +34,20 @@ rule train:
 rule execute_schedules:
     input:
         sources("jobs.execute_schedules"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:
-        schedules=f"{RESULTS}/schedules/schedules.csv",
-        weights=f"{RESULTS}/schedules/weights.csv",
+        csv(layout.SCHEDULES),
     log:
-        f"logs/{PROFILE.profile}/execute_schedules.log",
+        "<logs>/execute_schedules.log",
     conda:
         ENVIRONMENT
     resources:
         gpu=GPUS,
     params:
-        out=subpath(output.schedules, parent=True),
-        settings=PROFILE.model_dump_json(
+        out=subpath(output[0], parent=True),
+        reruns_when_changed=PROFILE.model_dump_json(
             include={"dataset", "model", "modes", "stages", "training", "compute"},
             exclude={"training": UNIMPORTANT},
         ),
@@ -55,4 +58,5 @@ rule execute_schedules:
 
 rule training:
     input:
-        all_runs,
+        [folder / "metrics.csv" for folder in run_folders()],
+        [folder / "run.json" for folder in run_folders()],

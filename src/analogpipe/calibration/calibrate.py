@@ -1,17 +1,11 @@
 """Calibration: measure a device array by pulse trains, fit it, and write the device that training
-uses.
-
-    python -m analogpipe.calibration.calibrate --devices config/devices.yaml --name NAME --seed 0 --out DIR
-"""
+uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import torch
-import typer
 
 from analogpipe.calibration import shape as shared_shape
 from analogpipe.calibration.device import fit_device, is_additive, true_parameters
@@ -27,9 +21,7 @@ from analogpipe.calibration.measure import (
 from analogpipe.calibration.model import MODELS, Array, Mask, Model
 from analogpipe.device.parameters import ExpStep, OneSided, Pulsed, SoftBoundsReference
 from analogpipe.device.response import draw
-from analogpipe.files import FileError, write_text
-from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import load_devices
+from analogpipe.files import write_text
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig
 
@@ -76,9 +68,26 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
     return _fit(tile, device, data, true)
 
 
-def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
-    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
-    return _fit(tile, _fittable(tile), read_csv(path, reach), None)
+def calibrate_csv(
+    path: str | Path, *, kind: str | TileConfig, reach: float | None = None
+) -> Calibration:
+    """Fit a device type to a measured pulse response (columns: see :func:`measure.read_csv`).
+
+    Args:
+        path: the CSV file.
+        kind: the type of device, such as ``"soft_bounds"``; or a tile, whose device's type is fitted
+            and whose update and read-out are kept.
+        reach: weight at the ends of the measured range; None: conductances are weights.
+
+    Raises:
+        CalibrationError: ``kind`` has no pulse response that can be fitted.
+        MeasurementError: the file cannot be used.
+    """
+    if isinstance(kind, str):
+        if kind not in MODELS:
+            raise CalibrationError(f"kind: found {kind!r}, allowed: {', '.join(MODELS)}")
+        kind = TileConfig.parse({"device": {"kind": kind}})
+    return _fit(kind, _fittable(kind), read_csv(Path(path), reach), None)
 
 
 def _fittable(tile: TileConfig) -> Pulsed:
@@ -265,27 +274,3 @@ def write(calibration: Calibration, out: Path) -> None:
     write_text(out / "elements.csv", calibration.elements.to_csv(index=False, float_format="%.6g"))
     write_text(out / "summary.csv", calibration.summary.to_csv(index=False, float_format="%.6g"))
     write_text(out / "device.yaml", calibration.tile.dump())
-
-
-def main(
-    devices: Annotated[Path, typer.Option(help="YAML file of named tiles")],
-    name: Annotated[str, typer.Option(help="tile to calibrate")],
-    out: Annotated[Path, typer.Option(help="folder for the results")],
-    seed: Annotated[int, typer.Option(help="seed of the simulated array")] = 0,
-) -> None:
-    """Measure a simulated array of a device and write its calibration."""
-    torch.set_num_threads(1)  # the arrays are small
-    tiles = load_devices(devices)
-    if name not in tiles:
-        raise FileError(f"{devices}: found {name}, allowed: {', '.join(tiles)}")
-    try:
-        result = calibrate(tiles[name], seed=seed, name=name)
-    except CalibrationError as error:
-        raise FileError(f"{devices}: {name}: {error}") from None
-    write(result, out)
-    if result.note:
-        typer.echo(result.note)
-
-
-if __name__ == "__main__":
-    run_command(main)

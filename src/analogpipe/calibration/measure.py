@@ -14,7 +14,7 @@ from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import Response
 from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig
-from analogpipe.tile.pair import PairUpdater
+from analogpipe.tile.pair import PairArray
 from analogpipe.tile.tile import AnalogTile
 
 TRAINS = ("up", "down", "alternating")
@@ -59,13 +59,13 @@ def measure_pair(
 ) -> Measurement:
     """The same for ``elements`` one-sided pairs, each pulse a micro-batch: refreshed as ``config`` says."""
     tile = AnalogTile(torch.zeros(1, elements), config, seed=seed, name=name)
-    updater = tile.updater()
-    assert isinstance(updater, PairUpdater)
+    pair = tile.array
+    assert isinstance(pair, PairArray)
     stream = generator(seed, name, "measurement")
 
     def pulse(up: torch.Tensor) -> None:
-        updater.pulse(tile.weight, up, stream)
-        updater.finish()
+        pair.pulse(tile.weight, up, stream)
+        pair.finish()
 
     return _apply(tile.weight, pulse, length)
 

@@ -19,13 +19,14 @@ def list_runs(
     """
     from analogpipe.cli import terminal
     from analogpipe.results import run as runs
+    from analogpipe.results.compare import summary
 
     if not root.is_dir():
         raise FileError(f"{root}: found no such folder")
     rows = []
     for folder in runs.find(root):
         try:
-            found = runs.summary(runs.read(folder))
+            found = summary(runs.read(folder))
         except FileError as error:
             typer.echo(f"left out: {error}", err=True)
             continue
@@ -47,10 +48,11 @@ def show(
     """
     from analogpipe.cli import terminal
     from analogpipe.results import run as runs
+    from analogpipe.results.compare import summary
 
     found = runs.read(run)
     screen = terminal.console()
-    facts = [*runs.summary(found).items()]
+    facts = [*summary(found).items()]
     facts += [
         (key, value)
         for key, value in found.record.items()
@@ -79,10 +81,11 @@ def compare(
     Example: analogpipe compare results/quick/runs/digits/resmlp8/digital/{sequential/M1,async/M4}/seed0
     """
     from analogpipe.cli import terminal
+    from analogpipe.results import compare as comparison
     from analogpipe.results import run as runs
 
     first, second = runs.read(one), runs.read(two)
-    frame = runs.compare(first, second, target)
+    frame = comparison.compare(first, second, target)
     head = ["", str(one), str(two), "two over one"]
     terminal.console().print(
         terminal.table(

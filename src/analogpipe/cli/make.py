@@ -106,7 +106,7 @@ def calibrate(
     if measured is None:
         result = calibration.calibrate(tile, seed=seed, name=device)
     else:
-        result = calibration.calibrate_csv(tile, measured, reach or None)
+        result = calibration.calibrate_csv(measured, kind=tile, reach=reach or None)
     folder = out or Path("results", "manual", "calibration", device)
     calibration.write(result, folder)
     device_figures.draw_device(folder, device, folder / "device")

@@ -99,7 +99,7 @@ class LinearStep(Pulsed):
 
 
 class SoftBounds(Pulsed):
-    """The paper's linear device: up ``s+ (1 - w/b_max)``, down ``s- (1 - w/b_min)`` (AIHWKit:
+    """Linear device: up ``s+ (1 - w/b_max)``, down ``s- (1 - w/b_min)`` (AIHWKit:
     SoftBoundsDevice).
 
     ``w_max = -w_min = tau`` is the dynamic range.

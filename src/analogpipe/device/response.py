@@ -35,6 +35,11 @@ class Response:
     """Standard deviation of a pulse relative to its size (or to ``base``, if ``additive``)."""
     additive: bool = False
 
+    @classmethod
+    def of(cls, device: Any, drawn: "Drawing") -> Self:
+        """Return the elements of an array of ``device``, drawing what only this kind has."""
+        raise NotImplementedError
+
     def steps(self, weight: Tensor, out: Tensor) -> Tensor:
         """Sizes of an up and a down pulse at ``weight`` (out, in), (2, out, in).
 
@@ -112,7 +117,7 @@ class Response:
         }
         return replace(self, **moved)
 
-    def of(self, index: Tensor | slice) -> Self:
+    def at(self, index: Tensor | slice) -> Self:
         """Return the elements at flat indices ``index`` (n,) as an array of shape (1, n)."""
         return self._taken(lambda values: values.flatten(-2)[..., index].unsqueeze(-2))
 
@@ -141,6 +146,10 @@ def mix(pair: Tensor) -> Tensor:
 @dataclass(frozen=True, kw_only=True)
 class Constant(Response):
     """Steps of the same size everywhere."""
+
+    @classmethod
+    def of(cls, device: ConstantStep, drawn: "Drawing") -> Self:
+        return cls(**drawn.common)
 
     def steps(self, weight: Tensor, out: Tensor) -> Tensor:
         return self.base
@@ -184,6 +193,43 @@ class Affine(Response):
         return self._mixed[1]
 
 
+class Linear(Affine):
+    """Steps of :class:`analogpipe.device.parameters.LinearStep`."""
+
+    @classmethod
+    def of(cls, device: LinearStep, drawn: "Drawing") -> Self:
+        gamma = drawn.pair(device.gamma_up, device.gamma_down).expand_as(drawn.base)
+        spread = drawn.pair(device.gamma_up_dtod, device.gamma_down_dtod)
+        gamma = (gamma + spread * torch.stack([drawn.normal(), drawn.normal()])).abs()
+        mean = drawn.pair(device.w_max, device.w_min)
+        limit = mean if device.mean_bound_reference else drawn.bounds
+        slope = -gamma * drawn.base / limit
+        return cls(offset=drawn.base, slope=slope, **drawn.common)
+
+
+class Soft(Affine):
+    """Steps of :class:`analogpipe.device.parameters.SoftBounds`."""
+
+    @classmethod
+    def of(cls, device: SoftBounds, drawn: "Drawing") -> Self:
+        return cls(offset=drawn.base, slope=-drawn.base / drawn.bounds, **drawn.common)
+
+
+class SoftReference(Affine):
+    """Steps of :class:`analogpipe.device.parameters.SoftBoundsReference`."""
+
+    @classmethod
+    def of(cls, device: SoftBoundsReference, drawn: "Drawing") -> Self:
+        base = drawn.base
+        slope = -base / drawn.bounds
+        reference = device.reference_mean + device.reference_std * drawn.normal()
+        if device.subtract_symmetry_point:
+            reference += (base[0] - base[1]) / (slope[1] - slope[0])
+        high, low = drawn.bounds
+        common = drawn.common | {"low": low - reference, "high": high - reference}
+        return cls(offset=base + slope * reference, slope=slope, **common)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Response):
     """``base max(1 - A exp(rate (scale w + b)), 0)``; ``rate`` and ``factor`` (A) are (2, 1, 1)."""
@@ -194,6 +240,19 @@ class Exponential(Response):
     offset: float
     noise_add: float = 0.0
     noise_slope: float = 0.0
+
+    @classmethod
+    def of(cls, device: ExpStep, drawn: "Drawing") -> Self:
+        high, low = drawn.bounds
+        return cls(
+            **drawn.common,
+            rate=drawn.pair(device.gamma_up, -device.gamma_down),
+            factor=drawn.pair(device.A_up, device.A_down),
+            scale=2 * device.a / (high - low),
+            offset=device.b,
+            noise_add=device.dw_min_std_add,
+            noise_slope=device.dw_min_std_slope,
+        )
 
     def steps(self, weight: Tensor, out: Tensor) -> Tensor:
         self._exponential(weight, out).neg_().add_(1).clamp_min_(0)
@@ -220,6 +279,14 @@ class Power(Response):
 
     gamma: Tensor
 
+    @classmethod
+    def of(cls, device: PowStep, drawn: "Drawing") -> Self:
+        gain = 1 + device.pow_gamma_dtod * drawn.normal()
+        ratio = device.pow_up_down_dtod * drawn.normal()
+        shift = drawn.pair(min(device.pow_up_down, 0.0), -max(device.pow_up_down, 0.0))
+        gamma = torch.stack([gain + ratio, gain - ratio]) + shift
+        return cls(**drawn.common, gamma=device.pow_gamma * gamma.abs_())
+
     def steps(self, weight: Tensor, out: Tensor) -> Tensor:
         self._distance(weight, out).pow_(self.gamma)
         return out.mul_(self.base)
@@ -236,66 +303,60 @@ class Power(Response):
         return out.div_(self.high - self.low).clamp_(0, 1)
 
 
+class Drawing:
+    """Draws elements: at once what all devices have, then what one kind asks for.
+
+    Args:
+        shape: of the array, (out, in).
+    """
+
+    def __init__(self, device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> None:
+        self._shape, self._generator = shape, generator
+        high = device.w_max * (1 + device.w_max_dtod * self.normal()).abs_()
+        low = device.w_min * (1 + device.w_min_dtod * self.normal()).abs_()
+        gain = 1 + device.dw_min_dtod * self.normal()
+        ratio = device.up_down_dtod * self.normal()
+        up = device.dw_min * (gain + ratio + min(device.up_down, 0.0))
+        down = device.dw_min * (gain - ratio - max(device.up_down, 0.0))
+        self.base = torch.stack([up, down]).abs_()
+        """Step sizes up and down, (2, out, in)."""
+        self.bounds = torch.stack([high, low])
+        self.common: dict[str, Any] = {
+            "base": self.base,
+            "low": low,
+            "high": high,
+            "noise": device.dw_min_std,
+            "additive": not getattr(device, "mult_noise", True),
+        }
+        """What every response takes."""
+
+    def normal(self) -> Tensor:
+        """Return a standard normal number for each element, (out, in)."""
+        return torch.randn(self._shape, generator=self._generator, device=self._generator.device)
+
+    def pair(self, up: float, down: float) -> Tensor:
+        """Return a number for each polarity, (2, 1, 1)."""
+        return torch.tensor([up, down], device=self._generator.device).view(2, 1, 1)
+
+
+RESPONSES: dict[str, type[Response]] = {
+    "constant_step": Constant,
+    "linear_step": Linear,
+    "soft_bounds": Soft,
+    "soft_bounds_reference": SoftReference,
+    "exp_step": Exponential,
+    "pow_step": Power,
+}
+"""The response of each kind of device: the one place where torch code tells them apart."""
+
+
 def draw(device: Pulsed, shape: tuple[int, int], generator: torch.Generator) -> Response:
     """Draw the elements of an array of ``shape`` (out, in).
 
     As AIHWKit with ``enforce_consistency``: step sizes are made positive, and bounds keep their
     sides of 0.
     """
-
-    def normal() -> Tensor:
-        return torch.randn(shape, generator=generator, device=generator.device)
-
-    def pair(up: float, down: float) -> Tensor:
-        return torch.tensor([up, down], device=generator.device).view(2, 1, 1)
-
-    high = device.w_max * (1 + device.w_max_dtod * normal()).abs_()
-    low = device.w_min * (1 + device.w_min_dtod * normal()).abs_()
-    gain = 1 + device.dw_min_dtod * normal()
-    ratio = device.up_down_dtod * normal()
-    up = device.dw_min * (gain + ratio + min(device.up_down, 0.0))
-    down = device.dw_min * (gain - ratio - max(device.up_down, 0.0))
-    base = torch.stack([up, down]).abs_()
-    bounds = torch.stack([high, low])
-    noise = device.dw_min_std
-    common: dict[str, Any] = {"base": base, "low": low, "high": high, "noise": noise}
-    common["additive"] = not getattr(device, "mult_noise", True)
-    match device:
-        case ConstantStep():
-            return Constant(**common)
-        case LinearStep():
-            gamma = pair(device.gamma_up, device.gamma_down).expand_as(base)
-            spread = pair(device.gamma_up_dtod, device.gamma_down_dtod)
-            gamma = (gamma + spread * torch.stack([normal(), normal()])).abs()
-            limit = pair(device.w_max, device.w_min) if device.mean_bound_reference else bounds
-            slope = -gamma * base / limit
-            return Affine(offset=base, slope=slope, **common)
-        case SoftBounds():
-            slope = -base / bounds
-            return Affine(offset=base, slope=slope, **common)
-        case SoftBoundsReference():
-            slope = -base / bounds
-            reference = device.reference_mean + device.reference_std * normal()
-            if device.subtract_symmetry_point:
-                reference += (base[0] - base[1]) / (slope[1] - slope[0])
-            common |= {"low": low - reference, "high": high - reference}
-            offset = base + slope * reference
-            return Affine(offset=offset, slope=slope, **common)
-        case ExpStep():
-            return Exponential(
-                **common,
-                rate=pair(device.gamma_up, -device.gamma_down),
-                factor=pair(device.A_up, device.A_down),
-                scale=2 * device.a / (high - low),
-                offset=device.b,
-                noise_add=device.dw_min_std_add,
-                noise_slope=device.dw_min_std_slope,
-            )
-        case PowStep():
-            gain = 1 + device.pow_gamma_dtod * normal()
-            ratio = device.pow_up_down_dtod * normal()
-            shift = pair(min(device.pow_up_down, 0.0), -max(device.pow_up_down, 0.0))
-            gamma = torch.stack([gain + ratio, gain - ratio]) + shift
-            return Power(**common, gamma=device.pow_gamma * gamma.abs_())
-        case _:
-            raise TypeError(f"no pulse response for {type(device).__name__}")
+    kind = getattr(device, "kind", None)
+    if kind not in RESPONSES:
+        raise TypeError(f"no pulse response for {type(device).__name__}")
+    return RESPONSES[kind].of(device, Drawing(device, shape, generator))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from analogpipe.figures.paper import COLUMN, count_ticks
+from analogpipe.figures.style import COLUMN, count_ticks
 from analogpipe.results.run import FinishedRun
 
 

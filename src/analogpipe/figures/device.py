@@ -1,23 +1,60 @@
-"""The figure of one calibrated device, drawn from the tables of its calibration alone."""
+"""Devices as they were calibrated: fig. 2 of all, and a figure of each, from their tables alone."""
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
 import seaborn as sns
-import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogpipe.figures.paper import COLUMN, MARKERS, TRAINS, draw, trains
-from analogpipe.jobs.command import run as run_command
+from analogpipe.figures.style import COLUMN, Tables, draw
 
+TRAINS = {"up": "#0b3c5d", "down": "#d95f02", "alternating": "#5aae61"}
+MARKERS = "os^Dv<>P"  # of elements of a device
 SHOWN = 2
 """Elements of which trains are shown: more would hide each other where pulses are noisy."""
 
 
-def calibrated(tables: dict[str, pd.DataFrame], name: str) -> Figure:
+def responses(tables: Tables) -> Figure:
+    """Fig. 2: measured pulse response of some elements of each array, the fits, the symmetric points."""
+    response, fits = tables["response"], tables["calibration"]
+    names = list(dict.fromkeys(response["device"]))
+    figure = Figure(figsize=(COLUMN, 2.9 * len(names)))
+    panels = figure.subplots(2 * len(names), 1, squeeze=False)[:, 0]
+    for name, top, bottom in zip(names, panels[::2], panels[1::2], strict=True):
+        here = response[response["device"] == name]
+        fitted = fits[fits["device"] == name].set_index("element")
+        _trains(top, bottom, here, 16)
+        points = fitted["symmetric_point"]
+        for point in points[here["element"].unique()].dropna():
+            bottom.axhline(point, color="black", linewidth=0.6, linestyle=":")
+        if points.notna().any():
+            bottom.annotate(
+                f"symmetric points of the array:\nmean {points.mean():.4f}, spread {points.std():.4f},"
+                f"\nerror of one {fitted['symmetric_point_error'].median():.4f}",
+                (0.97, 0.06), xycoords="axes fraction", ha="right", fontsize=6,
+            )  # fmt: skip
+        found = (
+            "symmetric point (dotted)" if points.notna().any() else "no symmetric point, a drift"
+        )
+        top.set(ylabel="weight", title=f"{name}: up pulses, then down pulses")
+        bottom.set(
+            ylabel="weight",
+            xlabel="pulse",
+            title=f"alternating pulses: {found}",
+        )
+        for axes in (top, bottom):
+            sns.despine(ax=axes)
+    panels[0].plot([], [], color="black", linewidth=0.7, label="fit")
+    panels[0].plot(
+        [], [], color="grey", marker="o", markersize=2.5, linestyle="none", label="measured"
+    )
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def calibrated(tables: Tables, name: str) -> Figure:
     """Measured trains with their fits, and symmetric points with their standard errors.
 
     ``tables``: ``response`` and ``elements`` as calibration writes them. What was not measured or
@@ -33,7 +70,7 @@ def calibrated(tables: dict[str, pd.DataFrame], name: str) -> Figure:
     figure = Figure(figsize=(COLUMN, 1.75 * rows))
     panels = list(figure.subplots(rows, 1, squeeze=False)[:, 0])
     top, last = panels[0], panels[1 if alternates else 0]
-    trains(top, last, response, 50 if fitted else 100)
+    _trains(top, last, response, 50 if fitted else 100)
     top.set(title=f"{name}: up pulses, then down pulses", ylabel="weight")
     top.plot([], [], color="grey", marker="o", markersize=2.5, linestyle="none", label="measured")
     if fitted:
@@ -110,14 +147,25 @@ def draw_device(folder: Path, name: str, stem: Path) -> None:
     draw(partial(calibrated, name=name), tables, stem)
 
 
-def main(
-    calibration: Annotated[Path, typer.Option(help="folder with response.csv and elements.csv")],
-    name: Annotated[str, typer.Option(help="name of the device")],
-    out: Annotated[Path, typer.Option(help="folder for the figure, NAME.pdf and NAME.png")],
-) -> None:
-    """Draw the figure of a calibrated device."""
-    draw_device(calibration, name, out / name)
+def _trains(top: Axes, bottom: Axes, response: pd.DataFrame, marks: int) -> None:
+    """Draw measured weights of elements, about ``marks`` of each train, and their fits as lines.
 
-
-if __name__ == "__main__":
-    run_command(main)
+    Up and down pulses go to ``top``, the down train beginning where the up train ended, alternating
+    pulses to ``bottom``.
+    """
+    for marker, (_, element) in zip(MARKERS, response.groupby("element"), strict=False):
+        end = element["pulse"].where(element["train"] == "up").max()
+        for train, pulses in element.groupby("train", sort=False):
+            axes = bottom if train == "alternating" else top
+            x = pulses["pulse"] + (end if train == "down" and end == end else 0)
+            axes.plot(
+                x,
+                pulses["conductance"],
+                color=TRAINS[str(train)],
+                marker=marker,
+                linestyle="none",
+                markersize=2.5,
+                markevery=max(len(pulses) // marks, 1),
+                alpha=0.7,
+            )
+            axes.plot(x, pulses["fit"], color="black", linewidth=0.7)

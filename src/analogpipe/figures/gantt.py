@@ -1,7 +1,10 @@
-"""A schedule as a picture: cells for text, a figure for files."""
+"""A schedule as a picture: what each stage does in each clock."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -10,6 +13,7 @@ from analogpipe.schedule.table import Action, Schedule
 from analogpipe.schedule.timing import Timing
 
 COLOURS = {Action.F: "#9ecae1", Action.B: "#e6550d", Action.U: "#636363"}
+HEIGHT = 0.86
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,18 @@ def cells(schedule: Schedule, first: int, last: int) -> list[Cell]:
     """Return the passes in the clocks [first, last), in the order of the table."""
     here = (schedule.clock >= first) & (schedule.clock < last)
     columns = (schedule.stage, schedule.clock, schedule.kind, schedule.micro_batch)
-    rows = list(zip(*(column[here].tolist() for column in columns), strict=True))
+    return _cells(zip(*(column[here].tolist() for column in columns), strict=True))
+
+
+def executed_cells(record: pd.DataFrame) -> list[Cell]:
+    """Return the passes of an executed schedule: rows of ``schedules.csv`` of one mode and M."""
+    kinds = record["action"].map(lambda name: Action[name])
+    columns = (record["stage"], record["clock"], kinds, record["micro_batch"])
+    return _cells(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _cells(rows: Iterable[tuple[int, int, int, int]]) -> list[Cell]:
+    rows = list(rows)
     updates = {(stage, b) for stage, _, kind, b in rows if kind == Action.U}
     return [
         Cell(stage, clock, Action(kind), b, kind == Action.B and (stage, b) in updates)
@@ -36,11 +51,32 @@ def cells(schedule: Schedule, first: int, last: int) -> list[Cell]:
     ]
 
 
-def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
-    """Draw ``clocks`` clocks: F light, B dark, the micro-batch as number, a bar where weights change.
+def draw(axes: Axes, passes: Iterable[Cell], *, stages: int, slots: int, size: float) -> None:
+    """Draw F light, B dark, the micro-batch as a number of ``size``, a bar where weights change.
 
-    On full-duplex arrays a slot holds a forward above a backward.
+    Where a clock has two ``slots``, on full-duplex arrays, it holds a forward above a backward.
     """
+    height = HEIGHT / slots
+    for cell in passes:
+        top = cell.stage - HEIGHT / 2
+        if slots == 2 and cell.kind == Action.B:
+            top += height
+        axes.barh(
+            top, 1, left=cell.clock, height=height, align="edge",
+            color=COLOURS[cell.kind], edgecolor="white", linewidth=size / 12,
+        )  # fmt: skip
+        axes.text(
+            cell.clock + 0.5, top + height / 2, str(cell.micro_batch), ha="center", va="center",
+            fontsize=size, color="white" if cell.kind == Action.B else "black",
+        )  # fmt: skip
+        if cell.updates:
+            axes.plot([cell.clock + 1] * 2, [top, top + height], color="black", linewidth=size / 4)
+    axes.set(ylim=(stages + 0.6, 0.4), yticks=range(1, stages + 1), ylabel="stage")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
+    """Draw ``clocks`` clocks of a schedule, beginning with ``first``."""
     last = min(first + clocks, schedule.cycles)
     drawn = Figure(
         figsize=(max(0.9 + 0.28 * (last - first), 4.2), 0.7 + 0.32 * schedule.stages),
@@ -48,30 +84,14 @@ def figure(schedule: Schedule, first: int = 0, clocks: int = 40) -> Figure:
     )
     axes = drawn.subplots()
     slots = slots_per_clock(schedule.name)
-    height = 0.86 / slots
-    for cell in cells(schedule, first, last):
-        top = cell.stage - 0.43
-        if slots == 2 and cell.kind == Action.B:
-            top += height
-        axes.barh(
-            top, 1, left=cell.clock, height=height, align="edge",
-            color=COLOURS[cell.kind], edgecolor="white", linewidth=0.5,
-        )  # fmt: skip
-        axes.text(
-            cell.clock + 0.5, top + height / 2, str(cell.micro_batch), ha="center", va="center",
-            fontsize=6, color="white" if cell.kind == Action.B else "black",
-        )  # fmt: skip
-        if cell.updates:
-            axes.plot([cell.clock + 1] * 2, [top, top + height], color="black", linewidth=1.4)
-    axes.set(xlim=(first, last), ylim=(schedule.stages + 0.6, 0.4), ylabel="stage")
-    axes.set_yticks(range(1, schedule.stages + 1))
+    draw(axes, cells(schedule, first, last), stages=schedule.stages, slots=slots, size=6)
+    axes.set_xlim(first, last)
     axes.set_xlabel("clock (F light, B dark, number of the micro-batch, | update)", fontsize=8)
     axes.set_title(
         f"{schedule.name}: {schedule.cycles} cycles, density {schedule.density:.3f}",
         loc="left",
         fontsize=9,
     )
-    axes.spines[["top", "right"]].set_visible(False)
     return drawn
 
 
@@ -87,8 +107,10 @@ def timeline(schedule: Schedule, timing: Timing, until: float | None = None) -> 
     slots = slots_per_clock(schedule.name)
     for kind in Action:
         here = (schedule.kind == kind) & (timing.start < last)
-        height = 0.86 if kind == Action.U else 0.86 / slots
-        top = schedule.stage[here] - 0.43 + (height if slots == 2 and kind == Action.B else 0.0)
+        height = HEIGHT if kind == Action.U else HEIGHT / slots
+        top = (
+            schedule.stage[here] - HEIGHT / 2 + (height if slots == 2 and kind == Action.B else 0.0)
+        )
         axes.barh(
             top, (timing.end - timing.start)[here], left=timing.start[here], height=height,
             align="edge", color=COLOURS[kind], edgecolor="white", linewidth=0.5, label=kind.name,

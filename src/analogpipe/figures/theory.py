@@ -1,18 +1,15 @@
 """The theory's figures, drawn from tables alone: points are measured, lines are predicted."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, StrMethodFormatter
 
-from analogpipe.figures.paper import COLUMN, Drawing, count_ticks, draw, mode_styles
-from analogpipe.jobs.command import run as run_command
+from analogpipe.figures.style import COLUMN, Tables, count_ticks, mode_styles
 
 MODES = ["sequential", "sync", "async"]
 STYLES = mode_styles(MODES)
@@ -78,7 +75,7 @@ def _fitted(table3: pd.DataFrame, device: str, mode: str, stages: int) -> str:
     return f"{name}: {row['measured']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
-def slopes(tables: dict[str, pd.DataFrame]) -> Figure:
+def slopes(tables: Tables) -> Figure:
     """Fig. 6: mean squared gradient norm against samples, with the best step for each length."""
     rates, table3 = tables["theory_rates"], tables["table3"]
     figure = Figure(figsize=(COLUMN, 4.6))
@@ -123,7 +120,7 @@ def slopes(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def floor(tables: dict[str, pd.DataFrame]) -> Figure:
+def floor(tables: Tables) -> Figure:
     """Fig. 7: error floor at a fixed step against tau, sigma and |w*|, analog and digital."""
     table = tables["theory_floor"]
     linear = table[np.isfinite(table["tau"])]
@@ -153,7 +150,7 @@ def floor(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def price(tables: dict[str, pd.DataFrame]) -> Figure:
+def price(tables: Tables) -> Figure:
     """Fig. 8: price of staleness (settled error, async less sequential) against step and stages."""
     table = tables["theory_price"]
     digital = table[table["device"] == "digital"]
@@ -191,7 +188,7 @@ def price(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def targets(tables: dict[str, pd.DataFrame]) -> Figure:
+def targets(tables: Tables) -> Figure:
     """Fig. 9: samples and clock cycles to a target error against the number of stages, digital."""
     table = tables["theory_targets"]
     figure = Figure(figsize=(COLUMN, 4.2))
@@ -215,7 +212,7 @@ def targets(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def ablation(tables: dict[str, pd.DataFrame]) -> Figure:
+def ablation(tables: Tables) -> Figure:
     """Fig. 10: error floor, and loss of the network, against range, granularity and read-out noise."""
     least, network = tables["theory_floor"], tables["theory_network"]
     least = least[np.isfinite(least["tau"])]
@@ -257,27 +254,3 @@ def ablation(tables: dict[str, pd.DataFrame]) -> Figure:
     panels[0, 0].legend(frameon=False)
     panels[0, 0].set_title("least squares", loc="left")
     return figure
-
-
-FIGURES: dict[str, Drawing] = {
-    "fig6_slopes": slopes,
-    "fig7_floor": floor,
-    "fig8_price": price,
-    "fig9_targets": targets,
-    "fig10_ablation": ablation,
-}
-
-
-def main(
-    figure: Annotated[str, typer.Option(help=f"one of {', '.join(FIGURES)}")],
-    table: Annotated[
-        list[Path], typer.Option(help="CSV that it is drawn from, named as the figure needs it")
-    ],
-    out: Annotated[Path, typer.Option(help="folder for the figure")],
-) -> None:
-    """Draw one figure of the theory from tables."""
-    draw(FIGURES[figure], table, out / figure)
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -14,13 +14,12 @@ read adds the rounding error of the ADC as noise of the same variance, and does 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from analogpipe.layer.base import AnalogLayer, Bias, with_one
+from analogpipe.layer.base import AnalogLayer, Bias
 from analogpipe.layer.patches import Pair, Windows, pair
+from analogpipe.layer.positions import Positions
 from analogpipe.tile.config import TileConfig
-from analogpipe.tile.noise import add_normal, normal
 from analogpipe.tile.scratch import scratch
 
 _TINY = 1e-30
@@ -62,14 +61,13 @@ class AnalogConv2d(AnalogLayer):
         columns = in_channels // groups * size[0] * size[1]
         super().__init__(out_channels, columns, tile, bias=bias, seed=seed, name=name)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = size, pair(stride)
-        self.padding = pair(padding)
-        self.windows = Windows(self.kernel_size, self.stride, self.padding)
+        self.kernel_size, self.stride, self.padding = size, pair(stride), pair(padding)
+        self.windows = Windows(size, self.stride, self.padding, groups=groups)
 
     def kernel(self) -> Tensor:
         """Return the array as a kernel (out, in / groups, kh, kw), a view."""
         weight = self.tile.weight[:, :-1] if self.analog_bias else self.tile.weight
-        return weight.view(self.out_channels, -1, *self.kernel_size)
+        return weight.view(self.out_channels, -1, *self.windows.kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Read the array; keep what the update needs."""
@@ -77,136 +75,33 @@ class AnalogConv2d(AnalogLayer):
         out: Tensor = _Conv.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
         return out
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """Return the exact convolution, without bias."""
-        return F.conv2d(x, self.kernel(), None, self.stride, self.padding, 1, self.groups)
+    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
+        """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
+        self.tile.change(Positions(x, e, self.windows, self.kernel(), self.analog_bias), lr)
 
     def _bias_column(self) -> Tensor:
         return self.tile.weight[:, -1].view(-1, 1, 1)
-
-    def _largest_input(self, sizes: Tensor) -> Tensor:
-        """Largest of ``sizes`` (b, in, h, w) under the kernel, with the input of an analog bias."""
-        top = self.windows.largest(self._largest_channel(sizes))
-        return top.clamp_min(1.0) if self.analog_bias else top
-
-    def _largest_channel(self, sizes: Tensor) -> Tensor:
-        """Largest of ``sizes`` (b, in, h, w) over the channels of a group, (b, groups, h, w)."""
-        return self._by_group(sizes).amax(2)
-
-    def _array_gradient(self, e: Tensor, x: Tensor) -> Tensor:
-        """Return the exact gradient for the array, ``(out, columns)``."""
-        grad = self.gradients(e, x, wrt_input=False)
-        return torch.cat([grad, e.sum((0, 2, 3)).unsqueeze(1)], 1) if self.analog_bias else grad
-
-    def gradients(self, e: Tensor, x: Tensor, *, wrt_input: bool) -> Tensor:
-        """Return the exact gradient with respect to the input or (flat) to the kernel."""
-        grad: tuple[Tensor | None, Tensor | None, None] = torch.ops.aten.convolution_backward(
-            e,
-            x,
-            self.kernel(),
-            None,
-            self.stride,
-            self.padding,
-            (1, 1),
-            False,
-            (0, 0),
-            self.groups,
-            (wrt_input, not wrt_input, False),
-        )
-        if wrt_input:
-            assert grad[0] is not None
-            return grad[0]
-        assert grad[1] is not None
-        return grad[1].view(self.out_channels, -1)
-
-    @torch.no_grad()
-    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
-        """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
-        if lr == 0:
-            return
-        tile = self.tile
-        if tile.response is None:
-            tile.weight.add_(self._array_gradient(e, x), alpha=-lr)
-            return
-        config, g = tile.config.update, tile.config.device.granularity
-        by_patches = config.rule == "pulse_train" or not config.update_management
-        if by_patches or tile.config.transfer is not None:
-            self._update_by_patches(x, e, lr)
-            return
-        # as in signals.condition, with positions for samples, and scaled only after the products
-        x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
-        e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
-        x_top = self._largest_input(x_sizes)
-        needed = self._largest_channel(e_sizes).mul_(x_top).mul_(lr / g)
-        limit, longest = config.desired_bl, float(needed.max())
-        if longest > limit:
-            bound = (limit * g / lr / x_top.clamp_min(_TINY)).unsqueeze(2)
-            clipped = scratch("clipped", e.shape, e)
-            torch.clamp(self._by_group(e), -bound, bound, out=self._by_group(clipped))
-            e = clipped
-            torch.abs(e, out=e_sizes)
-        lengths = None if longest <= 1 else needed.ceil_().clamp_(1, limit)
-        if not config.update_bl_management:
-            lengths = needed.fill_(limit)
-        wanted = self._array_gradient(e, x).mul_(-lr / (2 * g))
-        activity = self._array_gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
-        of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
-        tile.updater().apply_products(activity, wanted, of_rows.mul_(lr / g), of_columns)
-
-    def _chances(
-        self, x_sizes: Tensor, e_sizes: Tensor, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """As :func:`analogpipe.tile.signals.chances` at ``lr / g = 1``; all kernel elements of a channel
-        get the same.
-
-        With groups a column stands for several channels: its factor is their mean. ``lengths`` None:
-        all are 1. Overwrites the sizes.
-        """
-        total = e_sizes.sum((0, 2, 3)).add_(_TINY)
-        squares = e_sizes.square_()
-        if lengths is not None:
-            self._by_group(squares).div_(lengths.unsqueeze(2))
-        of_rows = squares.sum((0, 2, 3)).div_(total)
-        total = x_sizes.sum((0, 2, 3)).add_(_TINY)
-        of_channels = x_sizes.square_().sum((0, 2, 3)).div_(total)
-        area = self.kernel_size[0] * self.kernel_size[1]
-        of_columns = of_channels.view(self.groups, -1).mean(0).repeat_interleave(area)
-        if self.analog_bias:
-            of_columns = torch.cat([of_columns, of_columns.new_ones(1)])
-        return of_rows, of_columns
-
-    def _by_group(self, e: Tensor) -> Tensor:
-        return e.view(e.shape[0], self.groups, -1, *e.shape[2:])
-
-    def _update_by_patches(self, x: Tensor, e: Tensor, lr: float) -> None:
-        if self.groups > 1:
-            raise ValueError("updates patch by patch need groups = 1, found more")
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
-        patches = patches.transpose(1, 2).reshape(-1, patches.shape[1])
-        patches = with_one(patches) if self.analog_bias else patches
-        self.tile.update(patches, e.flatten(2).transpose(1, 2).reshape(-1, e.shape[1]), lr)
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
         config = self.tile.config.forward
         if config.perfect:
-            y = self.convolve(x)
+            y = self.windows.convolve(x, self.kernel())
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
-            sizes = self._largest_channel(torch.abs(x, out=scratch("read", x.shape, x)))
+            sizes = torch.abs(x, out=scratch("read", x.shape, x))
+            sizes = self.windows.by_group(sizes).amax(2)
             least = 1.0 if self.analog_bias else _TINY
             local = self.windows.largest(sizes).clamp_min(least)
             image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(least)
         else:
             image = x.new_ones((x.shape[0], 1, 1, 1))
             local = image.expand(-1, self.groups, -1, -1)
-        factor, limit = 1, float(config.max_bm_factor)
-        if config.levels.inp_step > 0:
-            limit = min(limit, config.max_bm_res / config.levels.inp_step)
         y, saturated = self._read(x, image, local, stream)
-        while saturated is not None and factor <= limit:
-            factor *= 2
+        for factor in config.factors():
+            if saturated is None:
+                break
             again, still = self._read(x, image * factor, local * factor, stream)
             y = torch.where(saturated, again, y)
             saturated = None if still is None else still & saturated
@@ -225,15 +120,15 @@ class AnalogConv2d(AnalogLayer):
         if n.inp_bound > 0:
             q.clamp_(-n.inp_bound, n.inp_bound)
         if n.inp_noise > 0:
-            add_normal(q, n.inp_noise, stream)
-        y = self.convolve(q)
+            self.tile.array.kernels.add_normal(q, n.inp_noise, stream)
+        y = self.windows.convolve(q, self.kernel())
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
-        grouped = self._by_group(y)
+        grouped = self.windows.by_group(y)
         scale = (local * (n.out_step or 1.0)).unsqueeze(2)
         grouped.mul_(unit.unsqueeze(1) / scale)
         if n.out_noise > 0:
-            add_normal(y, n.out_noise, stream)
+            self.tile.array.kernels.add_normal(y, n.out_noise, stream)
         if n.out_step > 0:
             y.round_()
         saturated = None
@@ -243,10 +138,8 @@ class AnalogConv2d(AnalogLayer):
             else:
                 low, high = torch.aminmax(y)
                 if float(high) >= n.out_bound or float(low) <= -n.out_bound:
-                    saturated = (grouped.abs().amax(2, keepdim=True) >= n.out_bound).expand_as(
-                        grouped
-                    )
-                    saturated = saturated.reshape(y.shape)
+                    reached = grouped.abs().amax(2, keepdim=True) >= n.out_bound
+                    saturated = reached.expand_as(grouped).reshape(y.shape)
                     y.clamp_(-n.out_bound, n.out_bound)
         grouped.mul_(scale)
         return y, saturated
@@ -267,8 +160,8 @@ class AnalogConv2d(AnalogLayer):
         """Return the gradient for ``x`` as read through the transposed array."""
         config = self.tile.config.backward
         if config.perfect:
-            return self.gradients(e, x, wrt_input=True)
-        grouped = self._by_group(e)
+            return self.windows.input_gradient(e, x, self.kernel())
+        grouped = self.windows.by_group(e)
         if config.noise_management == "abs_max":
             sizes = torch.abs(grouped, out=scratch("read", grouped.shape, e))
             scale = sizes.amax(2, keepdim=True).clamp_min_(_TINY)
@@ -281,17 +174,17 @@ class AnalogConv2d(AnalogLayer):
             q.round_()
         if n.inp_bound > 0:
             q.clamp_(-n.inp_bound, n.inp_bound)
-        stream = self.tile.backward_stream()
+        stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
         if n.inp_noise > 0:
-            add_normal(q, n.inp_noise, stream)
-        grad = self.gradients(q.mul_(unit).view(e.shape), x, wrt_input=True)
+            kernels.add_normal(q, n.inp_noise, stream)
+        grad = self.windows.input_gradient(q.mul_(unit).view(e.shape), x, self.kernel())
         variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself
             total = self.windows.spread(scale.squeeze(2).square(), x.shape)
-            noise = normal(grad.shape, grad, stream).view(x.shape[0], self.groups, -1, *x.shape[2:])
+            noise = self.windows.by_group(kernels.normal(grad.shape, grad, stream))
             deviation = total.mul_(variance).sqrt_().unsqueeze(2)
-            grad.view(noise.shape).addcmul_(noise, deviation)
+            self.windows.by_group(grad).addcmul_(noise, deviation)
         return grad
 
 

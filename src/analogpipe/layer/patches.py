@@ -1,4 +1,4 @@
-"""The windows that a convolution's kernel sees of an image, for maps of one number per pixel."""
+"""The geometry of a convolution: what its kernel sees of an image, and its products with it."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,50 @@ def pair(value: Pair) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Windows:
-    """Kernel sizes, strides and zero padding, rows first.
+    """Kernel sizes, strides, zero padding and dilation, rows first; and groups of channels.
 
-    Both methods take one direction after the other, tap by tap: for such thin maps that is several
-    times faster than pooling or a convolution by ones.
+    A kernel is (out, in / groups, kh, kw). :meth:`largest` and :meth:`spread` are for thin maps, with
+    one number per pixel and group: they take one direction after the other, tap by tap, which is
+    several times faster than pooling or a convolution by ones.
     """
 
     kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the convolution of ``x`` (b, in, h, w), (b, out, h', w')."""
+        options = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d(x, kernel, None, *options)
+
+    def input_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the gradient with respect to ``x``, of its shape, for that of the output, ``e``."""
+        return self._gradients(e, x, kernel, (True, False, False))[0]
+
+    def kernel_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the gradient with respect to the kernel, (out, columns)."""
+        gradient = self._gradients(e, x, kernel, (False, True, False))[1]
+        return gradient.view(len(kernel), -1)
+
+    def _gradients(
+        self, e: Tensor, x: Tensor, kernel: Tensor, which: tuple[bool, bool, bool]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        spaces = self.stride, self.padding, self.dilation
+        found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+            e, x, kernel, None, *spaces, False, (0, 0), self.groups, which
+        )
+        return found
+
+    def unfold(self, x: Tensor) -> Tensor:
+        """Return the patches that the kernel sees, (positions of all images, in kh kw)."""
+        patches = F.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
+        return patches.transpose(1, 2).reshape(-1, patches.shape[1])
+
+    def by_group(self, x: Tensor) -> Tensor:
+        """Return a view of ``x`` (b, c, h, w) as (b, groups, c / groups, h, w)."""
+        return x.view(x.shape[0], self.groups, -1, *x.shape[2:])
 
     def largest(self, x: Tensor) -> Tensor:
         """Return the largest of ``x`` (b, c, h, w), not negative, in each window, (b, c, h', w')."""
@@ -52,7 +87,8 @@ class Windows:
 
     def _taps(self, x: Tensor, axis: int) -> list[Tensor]:
         """Views of ``x``: the i-th holds what the i-th tap of the kernel sees along an axis."""
-        kernel, stride = self.kernel[axis], self.stride[axis]
-        last = x.shape[2 + axis] - kernel
-        steps = [slice(i, i + last + 1, stride) for i in range(kernel)]
+        apart, stride = self.dilation[axis], self.stride[axis]
+        last = x.shape[2 + axis] - apart * (self.kernel[axis] - 1)
+        starts = [apart * i for i in range(self.kernel[axis])]
+        steps = [slice(start, start + last, stride) for start in starts]
         return [x[:, :, step] if axis == 0 else x[:, :, :, step] for step in steps]

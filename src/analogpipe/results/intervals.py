@@ -1,26 +1,44 @@
-"""Intervals of the theory's numbers and fits, by bootstrap over seeds.
+"""95 % intervals over seeds: Student's for the runs of networks, the bootstrap for the theory's fits."""
 
-Whole seeds are drawn again, so that a difference or a fit keeps the pairing of its settings.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from analogpipe.results.tables import CONFIDENCE
-from analogpipe.theory.bounds import Floats
+Floats = NDArray[np.float64]
+Interval = tuple[float, float, float]
+"""A measured number, and the low and the high end of its interval."""
 
+CONFIDENCE = 0.95
 RESAMPLES = 2000
 
-Interval = tuple[float, float, float]
+
+def mean_interval(values: Floats) -> Interval:
+    """Return the mean of ``values`` (seeds,) and its Student-t interval, infinite for a single seed."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, -np.inf, np.inf
+    half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return mean, mean - half, mean + half
 
 
-def interval(statistic: Callable[[Floats], Any], values: Floats) -> Interval:
-    """Return a statistic of ``values`` (settings, seeds) and the ends of its 95 % interval.
+def ratio_interval(above: Floats, below: Floats) -> Interval:
+    """Return the geometric mean of paired ratios and its interval, taken on the logarithms.
+
+    A pair with a missing value (a target that was not reached, or within the first epoch) makes the
+    ratio unknown: NaN.
+    """
+    mean, low, high = mean_interval(np.log(above / below))
+    return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
+
+
+def bootstrap(statistic: Callable[[Floats], Any], values: Floats) -> Interval:
+    """Return a statistic of ``values`` (settings, seeds) and its interval by the bootstrap.
 
     ``statistic`` maps arrays (settings, ..., seeds) to arrays (...,): it averages over the last axis.
+    Whole seeds are drawn again, so that a difference or a fit keeps the pairing of its settings.
     """
     measured = float(statistic(values))
     if values.shape[-1] < 2:
@@ -42,13 +60,6 @@ def interval(statistic: Callable[[Floats], Any], values: Floats) -> Interval:
     )
     low, high = result.confidence_interval
     return measured, float(low), float(high)
-
-
-def slope(x: Floats, y: Floats) -> Any:
-    """Least-squares slope of log y (settings, ...) against log x (settings,)."""
-    u = np.log(x) - np.log(x).mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.tensordot(u, np.log(y), 1) / (u @ u)
 
 
 def mean(values: Floats) -> Any:
@@ -78,29 +89,3 @@ def named(name: str, found: Interval, expected: float | None = None) -> dict[str
     """
     columns = dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
     return columns if expected is None else columns | {f"{name}_expected": float(expected)}
-
-
-def exponent(
-    quantity: str,
-    way: Sequence[Any],
-    order: float,
-    x: Floats,
-    curve: Callable[[Floats], Any],
-    values: Floats,
-    expected: Floats,
-) -> dict[str, Any]:
-    """A row of table 3: a fitted exponent beside the predicted ones.
-
-    It is that of ``curve(values)`` in ``x``, for ``way`` (device, mode, stages); ``order`` is the
-    exponent in the limit, ``expected`` the curve that is predicted for these ``x``.
-    """
-    found = interval(lambda v: slope(x, curve(v)), values)
-    return {
-        "quantity": quantity,
-        "device": way[0],
-        "mode": way[1],
-        "stages": way[2],
-        "order": order,
-        "expected": float(slope(x, expected)),
-        **dict(zip(("measured", "low", "high"), found, strict=True)),
-    }

@@ -1,4 +1,4 @@
-"""Finished runs on disk, one folder each, wherever they are: find, read, compare."""
+"""Finished runs on disk, one folder each, wherever they are: find and read."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ import pandas as pd
 
 from analogpipe.files import FileError
 from analogpipe.profile.profile import METRICS, Run
-from analogpipe.results.tables import to_target
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import from_text
 from analogpipe.settings import checked
@@ -69,69 +68,3 @@ def read_schedule(path: Path) -> Schedule:
     except UnicodeDecodeError:
         raise FileError(f"{path}: cannot be read: is not UTF-8 text") from None
     return from_text(text)
-
-
-def summary(run: FinishedRun) -> dict[str, Any]:
-    """Return what tells a run from others, and its last epoch."""
-    config, last = run.config, run.metrics.iloc[-1]
-    return {
-        "dataset": config.dataset.name,
-        "model": config.model.name,
-        "device": config.device,
-        "mode": config.mode.name,
-        "stages": config.stages,
-        "seed": config.seed,
-        "learning_rate": config.learning_rate,
-        "epochs": int(last["epoch"]),
-        "samples": int(last["samples"]),
-        "cycles": int(last["cycles"]),
-        "train_loss": float(last["train_loss"]),
-        "test_loss": float(last["test_loss"]),
-        "test_accuracy": float(last["test_accuracy"]),
-    }
-
-
-def compare(one: FinishedRun, two: FinishedRun, target: float | None = None) -> pd.DataFrame:
-    """Compare two runs: a row per quantity, with columns quantity, one, two, ratio (two over one).
-
-    First come the keys of the configuration that differ, without ratio. Samples and cycles are
-    those to ``target``, a test accuracy, NaN where it was not reached; when it is not given, to the
-    highest accuracy that both reach.
-    """
-    if target is None:
-        target = min(run.metrics["test_accuracy"].max() for run in (one, two))
-    configs = [_flat(json.loads(run.config.model_dump_json())) for run in (one, two)]
-    keys = list(dict.fromkeys([*configs[0], *configs[1]]))
-    rows: list[tuple[str, Any, Any, float]] = [
-        (key, configs[0].get(key, ""), configs[1].get(key, ""), float("nan"))
-        for key in keys
-        if configs[0].get(key) != configs[1].get(key)
-    ]
-    results = [_results(run, target) for run in (one, two)]
-    for name, first in results[0].items():
-        second = results[1][name]
-        rows.append((name, first, second, second / first if first else float("nan")))
-    return pd.DataFrame(rows, columns=["quantity", "one", "two", "ratio"], dtype=object)
-
-
-def _results(run: FinishedRun, target: float) -> dict[str, float]:
-    metrics = run.metrics.assign(device="", mode="", stages=0, seed=0)
-    reached = to_target(metrics, target).iloc[0]
-    return {
-        "final test accuracy": float(run.metrics["test_accuracy"].iloc[-1]),
-        "best test accuracy": float(run.metrics["test_accuracy"].max()),
-        "final training loss": float(run.metrics["train_loss"].iloc[-1]),
-        f"samples to {target:.4g}": float(reached["samples"]),
-        f"cycles to {target:.4g}": float(reached["cycles"]),
-    }
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            flat |= _flat(entry, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = entry
-    return flat

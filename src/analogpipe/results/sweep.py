@@ -1,14 +1,11 @@
 """The learning rates of a profile: a sweep on held-out training images, one procedure for every mode."""
 
 from pathlib import Path
-from typing import Annotated
 
 import pandas as pd
-import typer
 
-from analogpipe.files import write_text
-from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import Profile, load_profile
+from analogpipe.profile.paths import sweep_folder
+from analogpipe.profile.profile import Profile
 from analogpipe.settings import ConfigError
 
 COLUMNS = ("device", "mode", "stages", "rate", "seed", "validation_accuracy")
@@ -30,7 +27,7 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
         for mode in profile.modes:
             for rate in sweep.rates[device]:
                 for seed in sweep.seeds:
-                    folder = root / "sweep" / device / mode / f"lr{rate:g}" / f"seed{seed}"
+                    folder = sweep_folder(root, device, mode, rate, seed)
                     accuracy = pd.read_csv(folder / "metrics.csv")["test_accuracy"]
                     rows.append((device, mode, sweep.stages, rate, seed, accuracy.mean()))
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -43,17 +40,3 @@ def best(sweep: pd.DataFrame) -> pd.DataFrame:
         ["validation_accuracy", "rate"], ascending=[False, True]
     )
     return ranked.groupby(["device", "mode"], sort=False).head(1).reset_index(drop=True)
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    root: Annotated[Path, typer.Option(help="results/PROFILE, with the runs of the sweep")],
-) -> None:
-    """Collect a sweep and say which learning rates it picks."""
-    sweep = collect(root, load_profile(profile))
-    write_text(root / "tables" / "sweep.csv", sweep.to_csv(index=False))
-    print(best(sweep).to_string(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)

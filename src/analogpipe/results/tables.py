@@ -1,41 +1,21 @@
-"""From run files to tidy tables. Every table is a CSV; those for people are Markdown and LaTeX too."""
+"""From run files to tidy tables."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
-from scipy import stats
 
-from analogpipe.files import FileError, write_text
-from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import Profile, load_profile
+from analogpipe.profile.paths import run_folder
+from analogpipe.profile.profile import Profile
 from analogpipe.profile.sections import Mode
+from analogpipe.results import layout
+from analogpipe.results.intervals import mean_interval
+from analogpipe.results.run import read
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import cycles, density, slots_per_clock
 from analogpipe.schedule.table import build
-
-CONFIDENCE = 0.95
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<style>
-body { font: 14px/1.4 sans-serif }
-table { border-collapse: collapse }
-th, td { padding: 0.3em 0.7em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
-th { position: sticky; top: 0; background: white }
-</style>
-"""
-
-
-def run_folder(
-    root: Path, profile: Profile, device: str, mode: str, stages: int, seed: int
-) -> Path:
-    """Return the folder of one run below ``results/PROFILE``."""
-    names = (profile.dataset.name, profile.model.name, device, mode, f"M{stages}", f"seed{seed}")
-    return root.joinpath("runs", *names)
 
 
 def collect(root: Path, profile: Profile) -> pd.DataFrame:
@@ -53,12 +33,11 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
                 trained = stages if stages in profile.trained_stages(mode) else 1
                 for seed in profile.seeds:
                     folder = run_folder(root, profile, device, mode, trained, seed)
-                    metrics, record = _read_run(folder)
+                    found = read(folder)
+                    metrics, micro_batches = found.metrics, found.record["micro_batches"]
                     if trained != stages:
-                        table = build(
-                            settings.schedule, stages, record["micro_batches"], settings.mini_batch
-                        )
-                        per_epoch = record["micro_batches"] // len(metrics)
+                        table = build(settings.schedule, stages, micro_batches, settings.mini_batch)
+                        per_epoch = micro_batches // len(metrics)
                         metrics["cycles"] = table.finished()[per_epoch - 1 :: per_epoch]
                     head: dict[str, Any] = {
                         "device": device,
@@ -67,19 +46,11 @@ def collect(root: Path, profile: Profile) -> pd.DataFrame:
                         "seed": seed,
                         "trained_stages": trained,
                         "density": density(
-                            settings.schedule, stages, record["micro_batches"], settings.mini_batch
+                            settings.schedule, stages, micro_batches, settings.mini_batch
                         ),
                     }
                     frames.append(metrics.assign(**head)[[*head, *metrics.columns]])
     return pd.concat(frames, ignore_index=True)
-
-
-def _read_run(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    try:
-        record = json.loads((folder / "run.json").read_text())
-        return pd.read_csv(folder / "metrics.csv"), record
-    except (OSError, ValueError) as error:
-        raise FileError(f"{folder}: not a finished run: {error}") from None
 
 
 def collect_calibration(root: Path, profile: Profile, name: str) -> pd.DataFrame:
@@ -124,15 +95,6 @@ def to_target(runs: pd.DataFrame, target: float | Mapping[str, float]) -> pd.Dat
         rows.append((*key, level, samples, clocks, bool(len(reached) and reached[0] > 0)))
     columns = ["device", "mode", "stages", "seed", "target", "samples", "cycles", "resolved"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Return mean and the two ends of its 95 % Student-t interval; an infinite one for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, -np.inf, np.inf
-    half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    return mean, mean - half, mean + half
 
 
 def schedule_table(executed: pd.DataFrame, profile: Profile) -> pd.DataFrame:
@@ -190,47 +152,21 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in final(runs).groupby(["device", "mode", "stages"], sort=False):
         values = group["test_accuracy"].to_numpy()
-        mean, low, high = interval(values)
+        mean, low, high = mean_interval(values)
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
         rows.append((*key, len(values), mean, spread, low, high))
     columns = ["device", "mode", "stages", "seeds", "mean", "std", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def write_table(frame: pd.DataFrame, path: Path, digits: int = 4) -> None:
-    """Write a table as CSV (all digits), Markdown, LaTeX and HTML (rounded), beside each other."""
-    write_text(path.with_suffix(".csv"), frame.to_csv(index=False))
-    write_text(
-        path.with_suffix(".md"), frame.to_markdown(index=False, floatfmt=f".{digits}f") + "\n"
-    )
-    header = [str(name).replace("_", " ") for name in frame.columns]
-    latex = frame.set_axis(header, axis=1).to_latex(index=False, float_format=f"%.{digits}f")
-    write_text(path.with_suffix(".tex"), latex)
-    rows = frame.set_axis(header, axis=1).to_html(
-        index=False, border=0, na_rep="", float_format=lambda value: f"{value:.{digits}f}"
-    )
-    write_text(path.with_suffix(".html"), f"{_PAGE}{rows}\n")
-
-
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    root: Annotated[Path, typer.Option(help="results/PROFILE, with its runs and schedules")],
-) -> None:
-    """Aggregate the run files of a profile into tables."""
-    settings = load_profile(profile)
-    tables = root / "tables"
-    runs = collect(root, settings)
-    write_text(tables / "runs.csv", runs.to_csv(index=False))
-    write_text(
-        tables / "targets.csv", to_target(runs, settings.target_accuracy).to_csv(index=False)
-    )
-    for name, table in (("response", "response"), ("elements", "calibration")):
-        frame = collect_calibration(root, settings, name)
-        write_text(tables / f"{table}.csv", frame.to_csv(index=False))
-    executed = pd.read_csv(root / "schedules" / "schedules.csv")
-    write_table(schedule_table(executed, settings), tables / "table1")
-    write_table(accuracy_table(runs), tables / "table2")
-
-
-if __name__ == "__main__":
-    run_command(main)
+def aggregate(root: Path, profile: Profile) -> dict[str, pd.DataFrame]:
+    """Return the tables layout.AGGREGATED of what the workflow has run below ``root``."""
+    runs = collect(root, profile)
+    return {
+        "tables/runs": runs,
+        "tables/targets": to_target(runs, profile.target_accuracy),
+        "tables/response": collect_calibration(root, profile, "response"),
+        "tables/calibration": collect_calibration(root, profile, "elements"),
+        "tables/table1": schedule_table(layout.read(root, "schedules/schedules"), profile),
+        "tables/table2": accuracy_table(runs),
+    }

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 
 from analogpipe.profile.theory import Theory
-from analogpipe.results.intervals import difference, exponent, interval, mean, means, named
+from analogpipe.results.intervals import bootstrap, difference, mean, means, named
 from analogpipe.theory.bounds import BLOCKS, Constants, Floats, Linear
 from analogpipe.theory.expected import Expected
-from analogpipe.theory.problem import read_noise
-from analogpipe.theory.rates import Way, delays
-from analogpipe.theory.runs import PULSE_NOISE, floor_problem
+from analogpipe.theory.exponents import exponent
+from analogpipe.theory.problem import PULSE_NOISE, Way, delays, floor_problem, read_noise
 
 DEVICE = ["tau", "dw_min", "noise"]
 
@@ -88,7 +87,7 @@ class Floor:
                 **dict(zip(("sigma", "size"), group, strict=True)),
                 **named(
                     "floor",
-                    interval(mean, self.values(device, mode, group)[None]),
+                    bootstrap(mean, self.values(device, mode, group)[None]),
                     self.expected(device, mode, group),
                 ),
             }
@@ -141,7 +140,7 @@ def network_table(runs: pd.DataFrame) -> pd.DataFrame:
     for key, group in runs.groupby([*DEVICE, "mode"], sort=False):
         row = dict(zip([*DEVICE, "mode"], key, strict=True))
         for name in ("test_accuracy", "train_loss"):
-            row |= named(name, interval(mean, group[name].to_numpy()[None]))
+            row |= named(name, bootstrap(mean, group[name].to_numpy()[None]))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -159,12 +158,12 @@ def interaction(values: dict[tuple[Any, ...], Floats], source: str) -> pd.DataFr
         pair = [
             values[(*at, mode)] for at in (device, devices[0]) for mode in ("async", "sequential")
         ]
-        more = interval(lambda v: (v[0] - v[1] - v[2] + v[3]).mean(-1), np.stack(pair))
+        more = bootstrap(lambda v: (v[0] - v[1] - v[2] + v[3]).mean(-1), np.stack(pair))
         rows.append(
             {
                 "source": source,
                 **dict(zip(DEVICE, device, strict=True)),
-                **named("price", interval(difference, np.stack(pair[:2]))),
+                **named("price", bootstrap(difference, np.stack(pair[:2]))),
                 **named("more", more),
             }
         )

@@ -8,6 +8,7 @@ common pulse train of a row of drivers; :func:`independent` fixes its length.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +17,18 @@ from scipy.linalg import hadamard
 from torch import Tensor, nn
 
 from analogpipe.layer.linear import AnalogLinear
+from analogpipe.profile.theory import Theory
+from analogpipe.schedule.staleness import delay
 from analogpipe.seeds import generator
-from analogpipe.theory.bounds import Constants
+from analogpipe.theory.bounds import BLOCKS, Constants
 from analogpipe.tile.config import TileConfig, UpdateConfig
 
 INPUTS = 16
 SMALLEST = 0.25  # smallest eigenvalue of the Hessian; the largest, L, is 1
 PULSES = 4096
+PULSE_NOISE = 0.3
+"""Noise of a pulse relative to its size, AIHWKit's default."""
+SEED = 0
 _CHUNK = 64  # micro-batches whose noise is drawn at a time
 
 
@@ -119,6 +125,34 @@ class LeastSquares:
     def batches(self) -> "Batches":
         """Return the micro-batches, a function of their number."""
         return Batches(self)
+
+
+def rates_problem(sizes: Theory) -> LeastSquares:
+    """Return the problems of the rates: equal up to their seed."""
+    return LeastSquares(np.full(sizes.rows, sizes.size), np.full(sizes.rows, sizes.sigma), SEED)
+
+
+def floor_problem(sizes: Theory) -> LeastSquares:
+    """Return the problems of the floor: a group of rows for each sigma, then for each |w*|."""
+    groups = [(sizes.sigma, sizes.size)]
+    groups += [(sigma, sizes.size) for sigma in sizes.sigmas]
+    groups += [(sizes.sigma, size) for size in sizes.sizes]
+    sigma, size = np.array(list(dict.fromkeys(groups))).repeat(sizes.floor_rows, axis=0).T
+    return LeastSquares(size, sigma, SEED)
+
+
+class Way(NamedTuple):
+    """Arrays (``digital`` or ``linear``) and schedule of a run."""
+
+    device: str
+    mode: str
+    stages: int
+
+
+def delays(mode: str, stages: int) -> list[int]:
+    """Updates between forward and update of each block."""
+    per_stage = BLOCKS // stages
+    return np.repeat(delay(mode, stages, np.arange(1, stages + 1)), per_stage).tolist()
 
 
 class Share(nn.Module):

@@ -1,31 +1,17 @@
 """Tables of the runs with the best step: error, price of staleness, samples and cycles to a target."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analogpipe.profile.theory import Theory
-from analogpipe.results.intervals import exponent, interval, mean, means, named
-from analogpipe.schedule.staleness import delay
-from analogpipe.theory.bounds import BLOCKS, DIGITAL, Floats, Linear, bound, cycles_to
+from analogpipe.results.intervals import bootstrap, mean, means, named
+from analogpipe.theory.bounds import DIGITAL, Floats, Linear, bound, cycles_to
 from analogpipe.theory.expected import Expected, asymptotic
-from analogpipe.theory.runs import PULSE_NOISE, rates_problem
-
-
-class Way(NamedTuple):
-    """Arrays (``digital`` or ``linear``) and schedule of a run."""
-
-    device: str
-    mode: str
-    stages: int
-
-
-def delays(mode: str, stages: int) -> list[int]:
-    """Updates between forward and update of each block."""
-    per_stage = BLOCKS // stages
-    return np.repeat(delay(mode, stages, np.arange(1, stages + 1)), per_stage).tolist()
+from analogpipe.theory.exponents import exponent
+from analogpipe.theory.problem import PULSE_NOISE, Way, delays, rates_problem
 
 
 class Rates:
@@ -96,8 +82,8 @@ class Rates:
                         **way._asdict(),
                         "samples": samples,
                         "step": self.steps(way)[i],
-                        **named("error", interval(mean, error[[i]]), expected[i]),
-                        **named("settled", interval(mean, settled[[i]]), remains[i]),
+                        **named("error", bootstrap(mean, error[[i]]), expected[i]),
+                        **named("settled", bootstrap(mean, settled[[i]]), remains[i]),
                         "bound": self.bound(way, i),
                         "floor": self.floors[way.device],
                     }
@@ -140,7 +126,7 @@ class Rates:
             {
                 **way._asdict(),
                 "step": step,
-                **named("price", interval(mean, price[[i]]), expected[i]),
+                **named("price", bootstrap(mean, price[[i]]), expected[i]),
             }
             for way, price, expected in self.prices()
             for i, step in enumerate(self.steps(way))
@@ -179,7 +165,7 @@ class Rates:
             def samples(v: Floats, device: str = device) -> Any:
                 return self.reached(device, v.mean(-1))
 
-            found = interval(samples, self.values(way))
+            found = bootstrap(samples, self.values(way))
             expected = float(self.reached(device, self.expected(way)[0]))
             for stages in [trained] if mode == "async" else [1, *self.sizes.stages]:
                 low, middle, high, wanted = (

@@ -7,12 +7,10 @@ made from these by analogpipe.theory.tables.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-import typer
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,25 +18,27 @@ from analogpipe.device.parameters import Pulsed, SoftBounds
 from analogpipe.experiment import data
 from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.files import write_text
-from analogpipe.jobs.command import DataFile
-from analogpipe.jobs.command import run as run_command
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import Profile, load_devices, load_profile
+from analogpipe.profile.profile import Profile
 from analogpipe.profile.theory import Ablation, Theory
 from analogpipe.schedule.table import build
 from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import BLOCKS, best_step
-from analogpipe.theory.problem import INPUTS, LeastSquares, Share, loss
+from analogpipe.theory.problem import (
+    INPUTS,
+    PULSE_NOISE,
+    SEED,
+    LeastSquares,
+    Share,
+    floor_problem,
+    loss,
+    rates_problem,
+)
 from analogpipe.tile.config import ReadoutConfig, TileConfig, digital
-
-SEED = 0
-PULSE_NOISE = 0.3
-"""Noise of a pulse relative to its size, AIHWKit's default."""
 
 
 def linear(tau: float, dw_min: float, out_noise: float = 0.0) -> TileConfig:
-    """Return a tile of the paper's linear device without spread, its converters without error.
+    """Return a tile of the linear device without spread, its converters without error.
 
     ``out_noise`` is the read-out noise (AIHWKit's IOParameters), which acts on every output alone.
     """
@@ -100,20 +100,6 @@ def train(problem: LeastSquares, setting: Setting) -> NDArray[np.float64]:
 def summary(errors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Return per row the mean over all updates and over the second half, when it has settled."""
     return {"error": errors.mean(0), "settled": errors[len(errors) // 2 :].mean(0)}
-
-
-def rates_problem(sizes: Theory) -> LeastSquares:
-    """Return the problems of the rates: equal up to their seed."""
-    return LeastSquares(np.full(sizes.rows, sizes.size), np.full(sizes.rows, sizes.sigma), SEED)
-
-
-def floor_problem(sizes: Theory) -> LeastSquares:
-    """Return the problems of the floor: a group of rows for each sigma, then for each |w*|."""
-    groups = [(sizes.sigma, sizes.size)]
-    groups += [(sigma, sizes.size) for sigma in sizes.sigmas]
-    groups += [(sizes.sigma, size) for size in sizes.sizes]
-    sigma, size = np.array(list(dict.fromkeys(groups))).repeat(sizes.floor_rows, axis=0).T
-    return LeastSquares(size, sigma, SEED)
 
 
 def rates(sizes: Theory, device: str) -> Iterator[dict[str, Any]]:
@@ -238,34 +224,3 @@ def variants(chosen: Ablation, tile: TileConfig) -> list[TileConfig]:
         *(tile.model_copy(update={"device": changed}) for changed in devices),
         *(tile.model_copy(update=changed) for changed in reads),
     ]
-
-
-EXPERIMENTS = ("rates-digital", "rates-linear", "floor", "network")
-
-
-def main(
-    experiment: Annotated[str, typer.Option(help=f"one of {', '.join(EXPERIMENTS)}")],
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    out: Annotated[Path, typer.Option(help="folder for EXPERIMENT.csv")],
-    data_file: DataFile = None,
-) -> None:
-    """Run one experiment of a profile's theory section."""
-    torch.set_num_threads(1)
-    settings = load_profile(profile)
-    if settings.theory is None:
-        raise ConfigError(f"{profile}: theory: missing, a value is required")
-    if experiment.startswith("rates-"):
-        rows = rates(settings.theory, experiment.removeprefix("rates-"))
-    elif experiment == "floor":
-        rows = floor(settings.theory)
-    elif experiment == "network":
-        devices = load_devices(profile.parent / settings.devices_file)
-        tile = devices[settings.theory.network.device]
-        rows = network(settings, settings.theory, tile, data_file)
-    else:
-        raise ConfigError(f"experiment: found {experiment}, allowed: {', '.join(EXPERIMENTS)}")
-    write_text(out / f"{experiment}.csv", pd.DataFrame(rows).to_csv(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import typer
 
-from analogpipe.files import write_text
-from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import load_profile
-from analogpipe.results.intervals import Interval, interval, mean, ratio
-from analogpipe.results.tables import write_table
-from analogpipe.settings import ConfigError
+from analogpipe.profile.theory import Theory
+from analogpipe.results import layout
+from analogpipe.results.intervals import Interval, bootstrap, mean, ratio
 from analogpipe.theory.bounds import Floats, cycles_to
 from analogpipe.theory.floor import DEVICE, Floor, interaction, network_table
-from analogpipe.theory.rates import Rates, Way
+from analogpipe.theory.problem import Way
+from analogpipe.theory.rates import Rates
 
 Check = dict[str, Any]
 clocks = np.vectorize(cycles_to, otypes=[np.float64])
@@ -50,7 +47,7 @@ def _pipeline(rates: Rates, way: Way) -> Iterator[Check]:
     # sync trains the same weights for any number of stages
     stages = int(max(rates.sizes.stages)) if way.mode == "sync" else way.stages
     last = np.stack([own[-1], plain[-1]])
-    yield check("error of the longest run over sequential", way, interval(ratio, last))
+    yield check("error of the longest run over sequential", way, bootstrap(ratio, last))
 
     def reached(v: Floats) -> tuple[Any, Any]:
         piped, single = (
@@ -67,11 +64,11 @@ def _pipeline(rates: Rates, way: Way) -> Iterator[Check]:
         return clocks("sequential", stages, single) / clocks(way.mode, stages, piped, n)
 
     both = np.concatenate([own, plain])
-    yield check("samples to target over sequential", way, interval(more_samples, both))
+    yield check("samples to target over sequential", way, bootstrap(more_samples, both))
     yield check(
         "cycles to target, sequential over it",
         Way(way.device, way.mode, stages),
-        interval(fewer_cycles, both),
+        bootstrap(fewer_cycles, both),
     )
 
 
@@ -81,44 +78,32 @@ def of_floor(floor: Floor, sign: float = 1.0) -> Iterator[Check]:
         way = Way("linear", mode, stages)
         analog = floor.values(floor.base, mode, floor.centre)
         exact = floor.values(floor.digital, mode, floor.centre)
-        yield check("floor over digital", way, interval(ratio, np.stack([analog, exact])))
+        yield check("floor over digital", way, bootstrap(ratio, np.stack([analog, exact])))
         expected = floor.expected(floor.base, mode, floor.centre, sign)
-        yield check("floor over its prediction", way, interval(mean, analog[None] / expected))
+        yield check("floor over its prediction", way, bootstrap(mean, analog[None] / expected))
     pair = [floor.values(floor.base, mode, floor.centre) for mode in ("async", "sequential")]
     way = Way("linear", "async", floor.stages)
-    yield check("floor over sequential", way, interval(ratio, np.stack(pair)))
+    yield check("floor over sequential", way, bootstrap(ratio, np.stack(pair)))
 
 
-def main(
-    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
-    root: Annotated[Path, typer.Option(help="results/PROFILE, with its theory runs")],
-) -> None:
-    """Make the theory's tables from its runs."""
-    settings = load_profile(profile)
-    if settings.theory is None:
-        raise ConfigError(f"{profile}: theory: missing, a value is required")
-    runs, tables = root / "theory", root / "tables"
-    both = [pd.read_csv(runs / f"rates-{device}.csv") for device in ("digital", "linear")]
-    rates = Rates(pd.concat(both, ignore_index=True), settings.theory)
-    floor = Floor(pd.read_csv(runs / "floor.csv"), settings.theory)
-    network = pd.read_csv(runs / "network.csv")
+def tables(root: Path, sizes: Theory) -> dict[str, pd.DataFrame]:
+    """Return the tables layout.THEORY of the experiments that have run below ``root``."""
+    both = [layout.read(root, f"theory/rates-{device}") for device in ("digital", "linear")]
+    rates = Rates(pd.concat(both, ignore_index=True), sizes)
+    floor = Floor(layout.read(root, "theory/floor"), sizes)
+    network = layout.read(root, "theory/network")
     losses = {
         key: group.sort_values("seed")["train_loss"].to_numpy()
         for key, group in network.groupby([*DEVICE, "mode"], sort=False)
     }
     together = [interaction(floor.at_centre(), "floor"), interaction(losses, "network")]
-    for name, frame in {
-        "theory_rates": rates.table(),
-        "theory_price": rates.price(),
-        "theory_targets": rates.targets(),
-        "theory_floor": floor.table(),
-        "theory_network": network_table(network),
-        "theory_interaction": pd.concat(together, ignore_index=True),
-        "theory_checks": pd.DataFrame([*of_rates(rates), *of_floor(floor)]),
-    }.items():
-        write_text(tables / f"{name}.csv", frame.to_csv(index=False))
-    write_table(pd.DataFrame([*rates.exponents(), *floor.exponents()]), tables / "table3")
-
-
-if __name__ == "__main__":
-    run_command(main)
+    return {
+        "tables/theory_rates": rates.table(),
+        "tables/theory_price": rates.price(),
+        "tables/theory_targets": rates.targets(),
+        "tables/theory_floor": floor.table(),
+        "tables/theory_network": network_table(network),
+        "tables/theory_interaction": pd.concat(together, ignore_index=True),
+        "tables/theory_checks": pd.DataFrame([*of_rates(rates), *of_floor(floor)]),
+        "tables/table3": pd.DataFrame([*rates.exponents(), *floor.exponents()]),
+    }

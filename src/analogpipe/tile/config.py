@@ -1,6 +1,6 @@
 """Configuration of an analog tile: device, update and read-out. Torch-free."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -74,6 +74,15 @@ class ReadoutConfig(BaseModel):
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("levels", None)
         return copied
+
+    def factors(self) -> Iterator[float]:
+        """Return by what bound management divides the input, from one attempt to the next."""
+        factor, limit = 1.0, float(self.max_bm_factor)
+        if self.levels.inp_step > 0:
+            limit = min(limit, self.max_bm_res / self.levels.inp_step)
+        while factor <= limit:
+            factor *= 2
+            yield factor
 
     @cached_property
     def levels(self) -> Levels:
@@ -219,3 +228,12 @@ def digital() -> TileConfig:
     """Return the tile without any analog effect: ideal device, perfect read-out."""
     perfect = ReadoutConfig(perfect=True)
     return TileConfig(device=Ideal(), forward=perfect, backward=perfect)
+
+
+def preset(name: str, **settings: object) -> TileConfig:
+    """Return the tile of a published device (:mod:`analogpipe.device.presets`), e.g. ``ReRamSB``.
+
+    ``settings`` (update, forward, backward, transfer, refresh) take the place of the preset's own.
+    Raises TileConfigError.
+    """
+    return TileConfig.parse({**settings, "preset": name})

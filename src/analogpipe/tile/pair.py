@@ -9,102 +9,91 @@ A pulse can cross a tenth of the range, so ``pulsed`` draws the pulses of each e
 them one by one, instead of a closed form.
 """
 
-from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from analogpipe.device.parameters import OneSided
-from analogpipe.device.response import Response, draw
-from analogpipe.tile.config import RefreshConfig, UpdateConfig
+from analogpipe.device.response import draw
+from analogpipe.tile.array import Array
+from analogpipe.tile.change import Change, Products
+from analogpipe.tile.config import TileConfig
 from analogpipe.tile.pulse_train import pulse_trains
 from analogpipe.tile.read import read
-from analogpipe.tile.signals import Signals, chances, condition
+from analogpipe.tile.signals import Signals
+from analogpipe.tile.streams import Streams
 
 _TINY = 1e-30
 
 
-@dataclass(frozen=True)
-class Pair:
-    """The elements of both arrays, ``g+`` above ``g-`` (2 out, in), and what a reset leaves."""
+class PairArray(Array):
+    """Two arrays of one-sided elements; reads see their difference."""
 
-    response: Response
+    state: Tensor
+    """The elements of both arrays, ``g+`` above ``g-`` (2 out, in)."""
     rest: Tensor
     """Mean state after a reset, (2 out, in)."""
+    waited: Tensor
+    """Micro-batches since the last refresh, (1,) int64."""
+
+    def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
+        super().__init__(weight, config, streams)
+        assert isinstance(config.device, OneSided)
+        self.device = device = config.device
+        both, stream = (2 * weight.shape[0], weight.shape[1]), streams.fresh("device")
+        self.response = draw(device.element, both, stream)
+        noise = torch.randn(both, generator=stream)
+        # drawn anew with the elements: no part of the state dict
+        self.register_buffer("rest", device.reset + device.reset_dtod * noise, persistent=False)
+        # one of both elements is at 0
+        state = torch.cat([weight.clamp(min=0), (-weight).clamp_(min=0)])
+        self.register_buffer("state", state.clamp_(self.response.low, self.response.high))
+        self.register_buffer("waited", torch.zeros(1, dtype=torch.int64))
+        self._show()
 
     @classmethod
-    def draw(cls, device: OneSided, shape: tuple[int, int], generator: torch.Generator) -> "Pair":
-        """Draw the pairs of an array of ``shape`` (out, in)."""
-        both = (2 * shape[0], shape[1])
-        response = draw(device.element, both, generator)
-        noise = torch.randn(both, generator=generator, device=generator.device)
-        return cls(response, device.reset + device.reset_dtod * noise)
+    def takes(cls, config: TileConfig) -> bool:
+        """Whether the device is a pair."""
+        return isinstance(config.device, OneSided)
 
-    def state(self, weight: Tensor) -> Tensor:
-        """Return the state (2 out, in) for ``weight`` (out, in): one of both elements is at 0."""
-        state = torch.cat([weight.clamp(min=0), (-weight).clamp_(min=0)])
-        return state.clamp_(self.response.low, self.response.high)
+    def moved(self, device: torch.device) -> None:
+        """Bring the elements to ``device``."""
+        self.response = self.response.to(device)
 
-    def to(self, device: torch.device | str) -> "Pair":
-        """Return a copy on ``device``."""
-        return replace(self, response=self.response.to(device), rest=self.rest.to(device))
+    def update(self, change: Change, lr: float) -> None:
+        """Pulse the elements, and refresh if that is due."""
+        config, granularity = self.config.update, self.device.granularity
+        products = change.products(lr, granularity, config)
+        if products is not None:
+            self._apply_products(products)
+        elif config.rule == "pulse_train":
+            x, e = change.samples()
+            numbers = lr, granularity, config
+            pulse_trains(self.weight, x, e, self, *numbers, self.streams["update"], self.kernels)
+        else:
+            self._apply_products(self._products(*change.samples(), lr))
+        self.finish()
 
-
-class PairUpdater:
-    """Applies updates to the ``state`` (2 out, in) of a pair, and the difference to ``weight``.
-
-    Args:
-        weight: ``g+ - g-`` (out, in); changed in place, as ``state``.
-        waited: micro-batches since the last refresh, (1,) int64; changed in place.
-        refresh: None for none.
-    """
-
-    def __init__(
-        self,
-        weight: Tensor,
-        state: Tensor,
-        waited: Tensor,
-        pair: Pair,
-        device: OneSided,
-        config: UpdateConfig,
-        refresh: RefreshConfig | None,
-        generator: torch.Generator,
-    ) -> None:
-        self.config, self.refreshes = config, refresh
-        self.device, self.granularity = device, device.granularity
-        self.generator = generator
-        self._weight, self._state, self._waited, self._pair = weight, state, waited, pair
-        self._plus, self._minus = state.tensor_split(2)
-        self._up = torch.tensor(True, device=weight.device)
-
-    def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
-        """Apply the update of one micro-batch, x (b, in), e (b, out), and refresh if due."""
-        if self.config.rule == "pulse_train":
-            arguments = self.granularity, self.config, self.generator
-            pulse_trains(self._weight, x, e, lr, self, *arguments)
-            self.finish()
-            return
+    def _products(self, x: Tensor, e: Tensor, lr: float) -> Products:
+        """Expected pulses of a micro-batch, x (b, in), e (b, out)."""
         signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x)
-        x = condition(x, e, lr, self.granularity, self.config, signals)
+        x = self.kernels.condition(x, e, lr, self.device.granularity, self.config.update, signals)
         half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
         wanted = torch.mm(signals.e.t(), x)
-        of_columns, of_rows = chances(signals)
-        self.apply_products(half, wanted, of_rows, of_columns)
+        of_columns, of_rows = self.kernels.chances(signals)
+        return Products(half, wanted, of_rows, of_columns)
 
-    def apply_products(
-        self, sizes: Tensor, signed: Tensor, of_rows: Tensor, of_columns: Tensor
-    ) -> None:
-        """As :meth:`analogpipe.tile.update.Updater.apply_products`."""
+    def _apply_products(self, products: Products) -> None:
+        sizes, signed, of_rows, of_columns = products
         pulses = torch.cat([sizes + signed, sizes - signed]).clamp_(min=0)
-        if self.config.rule == "mean":
-            room = torch.empty_like(self._pair.response.base)
-            steps = self._pair.response.steps(self._state, room)
-            self._state.addcmul_(pulses, steps[0])
+        if self.config.update.rule == "mean":
+            steps = self.response.steps(self.state, torch.empty_like(self.response.base))
+            self.state.addcmul_(pulses, steps[0])
             self._clamp()
-        else:
-            slots = sizes.mul(2).div_(torch.outer(of_rows, of_columns).add_(_TINY))
-            self._fire(pulses, slots.round_().clamp_(min=1).repeat(2, 1))
-        self.finish()
+            return
+        slots = sizes.mul(2).div_(torch.outer(of_rows, of_columns).add_(_TINY))
+        self._fire(pulses, slots.round_().clamp_(min=1).repeat(2, 1))
 
     def pulse(
         self, weight: Tensor, up: Tensor, generator: torch.Generator, where: Tensor | None = None
@@ -113,8 +102,8 @@ class PairUpdater:
         refresh."""
         hit = torch.ones_like(weight, dtype=torch.bool) if where is None else where
         both = torch.cat([hit & up, hit & ~up])
-        self._pair.response.pulse(self._state, self._up, generator, both)
-        torch.sub(self._plus, self._minus, out=weight)
+        self.response.pulse(self.state, self._up, generator, both)
+        self._show()
 
     def refresh(self) -> None:
         """Read all pairs, reset those that are due and write their differences back.
@@ -122,23 +111,23 @@ class PairUpdater:
         Due is a pair of which one element is read above ``upper`` and the other above ``lower`` (in
         units of ``w_max``).
         """
-        config, device = self.refreshes, self.device
+        config, device, stream = self.config.refresh, self.device, self.streams["update"]
         if config is None:
             return
-        ones = torch.eye(self._state.shape[1], device=self._state.device)
-        found = read(ones, self._state.t(), config.forward, self.generator).t()
+        ones = torch.eye(self.state.shape[1], device=self.state.device)
+        found = read(ones, self.state.t(), config.forward, stream, self.kernels).t()
         plus, minus = found.tensor_split(2)
         high, low = torch.maximum(plus, minus), torch.minimum(plus, minus)
         top = device.element.w_max
         due = (high > config.upper * top) & (low > config.lower * top)
         if not bool(due.any()):
             return
-        noise = torch.empty_like(self._state).normal_(generator=self.generator)
-        rest = torch.add(self._pair.rest, noise, alpha=device.reset_std)
-        torch.where(due.repeat(2, 1), rest, self._state, out=self._state)
+        noise = torch.empty_like(self.state).normal_(generator=stream)
+        rest = torch.add(self.rest, noise, alpha=device.reset_std)
+        torch.where(due.repeat(2, 1), rest, self.state, out=self.state)
         self._clamp()
         difference = (plus - minus).mul_(due)
-        pulses = torch.stack([difference, -difference]).clamp_(min=0).div_(self.granularity)
+        pulses = torch.stack([difference, -difference]).clamp_(min=0).div_(device.granularity)
         pulses.clamp_(max=config.desired_bl)
         # a column of one array is written at a time, by a train as long as its largest pulse count
         slots = pulses.amax(1, keepdim=True).ceil_().clamp_(min=1).expand_as(pulses)
@@ -146,32 +135,40 @@ class PairUpdater:
 
     def _fire(self, pulses: Tensor, slots: Tensor) -> None:
         """Give each element a binomial number of pulses: ``slots`` tries, on average ``pulses``."""
+        stream = self.streams["update"]
         chance = (pulses / slots).clamp_(max=1)
-        counts = torch.binomial(slots, chance, generator=self.generator).flatten()
+        counts = torch.binomial(slots, chance, generator=stream).flatten()
         hit = counts.nonzero().squeeze(1)
         # most pulses first: those that are left are the first ones
         counts, order = counts[hit].sort(descending=True)
         hit = hit[order]
-        response, state = self._pair.response.of(hit), self._state.view(-1)
+        response, state = self.response.at(hit), self.state.view(-1)
         values = state[hit].unsqueeze(0)
         left, done = len(hit), 0
         while left:
             if left < response.low.shape[1]:
-                response = response.of(slice(left))
-            response.pulse(values[:, :left], self._up, self.generator)
+                response = response.at(slice(left))
+            response.pulse(values[:, :left], self._up, stream)
             done += 1
             left = int((counts[:left] > done).sum())
         state[hit] = values.squeeze(0)
 
     def finish(self) -> None:
         """Count a micro-batch, refresh if that is due, and set the weight."""
-        if self.refreshes is not None and self.refreshes.every > 0:
-            self._waited += 1
-            if int(self._waited) >= self.refreshes.every:
+        config = self.config.refresh
+        if config is not None and config.every > 0:
+            self.waited += 1
+            if int(self.waited) >= config.every:
                 self.refresh()
-                self._waited.zero_()
-        torch.sub(self._plus, self._minus, out=self._weight)
+                self.waited.zero_()
+        self._show()
+
+    @cached_property
+    def _up(self) -> Tensor:
+        return torch.tensor(True, device=self.state.device)
+
+    def _show(self) -> None:
+        torch.sub(*self.state.tensor_split(2), out=self.weight)
 
     def _clamp(self) -> None:
-        response = self._pair.response
-        torch.clamp(self._state, response.low, response.high, out=self._state)
+        torch.clamp(self.state, self.response.low, self.response.high, out=self.state)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.config import UpdateConfig
-from analogpipe.tile.signals import Signals, condition
+from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.signals import Signals
 
 
 class Pulsable(Protocol):
@@ -22,11 +23,12 @@ def pulse_trains(
     weight: Tensor,
     x: Tensor,
     e: Tensor,
-    lr: float,
     response: Pulsable,
+    lr: float,
     granularity: float,
     config: UpdateConfig,
     generator: torch.Generator,
+    kernels: Kernels,
 ) -> Tensor:
     """Update ``weight`` (out, in) in place, sample by sample and slot by slot: x (b, in), e (b, out).
 
@@ -36,7 +38,7 @@ def pulse_trains(
     Returns which elements were pulsed (boolean).
     """
     signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], weight)
-    x = condition(x, e, lr, granularity, config, signals)
+    x = kernels.condition(x, e, lr, granularity, config, signals)
     touched = torch.zeros_like(weight, dtype=torch.bool)
     for i, length in enumerate(signals.lengths.tolist()):
         columns, rows = signals.x_sizes[i].clone(), signals.e_sizes[i].clone()

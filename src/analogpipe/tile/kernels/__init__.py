@@ -1,1 +1,1 @@
-"""Loops over the elements of an array."""
+"""What is done to each element of an array: in two forms that agree, one of which an array uses."""

@@ -1,291 +1,162 @@
-"""Loops over the elements of arrays in main memory, compiled by Numba.
+"""The work on elements by compiled loops (:mod:`analogpipe.tile.kernels.loops`): in main memory,
+float32.
 
-Each passes once over memory where torch needs an operation, and a pass, for every step of the same
-formula. On other devices torch does it (:mod:`analogpipe.tile.signals`, :mod:`analogpipe.tile.update`,
-:mod:`analogpipe.tile.read`, :mod:`analogpipe.tile.noise`, which say what the formulas mean).
-Both agree to rounding, updates with the same random numbers. One thread; float32.
+:class:`analogpipe.tile.kernels.backend.Kernels` says what each function does.
 """
-
-from collections.abc import Callable
-from hashlib import sha256
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
-F = TypeVar("F", bound=Callable[..., Any])
-Array = np.ndarray[Any, np.dtype[Any]]
-Elements = tuple[Array, Array, Array, Array, Array]
-"""Of an array: weight, steps, slopes, low and high, as :func:`move` takes them."""
+from analogpipe.device.response import Response
+from analogpipe.tile.config import ReadoutConfig, UpdateConfig
+from analogpipe.tile.kernels import loops, plain
+from analogpipe.tile.kernels.loops import Array, array
+from analogpipe.tile.noise import ANY, UNIT
+from analogpipe.tile.scratch import kept, scratch
+from analogpipe.tile.signals import Signals
 
-_ZERO, _ONE, _TWO, _SIX = np.float32(0), np.float32(1), np.float32(2), np.float32(6)
-_TINY, _SIXTH, _ROOT2 = np.float32(1e-30), np.float32(1 / 6), np.float32(2**0.5)
-# of t, t^3 ... t^9 in :func:`add_normal`
-_C1, _C3, _C5 = np.float32(0.9623472), np.float32(0.0092721), np.float32(0.001790982)
-_C7, _C9 = np.float32(-0.0003616683), np.float32(3.803504e-05)
-
-_DIGEST = sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-
-
-def usable(tensor: Tensor) -> bool:
-    """Whether these loops can work on ``tensor``: in main memory, float32."""
-    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
+ROOM = 512
+"""Words of random bits that are made and used at a time: they stay in the nearest cache."""
 
 
-def array(tensor: Tensor) -> Array:
-    """Return a view of ``tensor``."""
-    return cast(Array, tensor.detach().numpy())
+class Seed:
+    """A random word, drawn into the first of ``size`` words of work space."""
+
+    def __init__(self, size: int, like: Tensor) -> None:
+        words = scratch("bits", (size,), like, torch.int64)
+        self._first = words[:1]
+        self.words = words.numpy().view(np.uint64)
+
+    def draw(self, generator: torch.Generator) -> Array:
+        """Return the words, the first of them new."""
+        self._first.random_(ANY, None, generator=generator)
+        return self.words
 
 
-def _compiled(signature: str) -> Callable[[F], F]:
-    """Compile a loop for one ``signature`` when it is defined, or take it from Numba's cache."""
-    # without these licences no loop with a division, a maximum or a sum of products is vectorised
-    options: dict[str, Any] = {"fastmath": {"contract", "nnan", "nsz"}, "error_model": "numpy"}
-
-    def of(function: F) -> F:
-        # part of the file's name: code of other sources is never taken, whatever the cache holds
-        function.__qualname__ = f"{function.__name__}_{_DIGEST}"
-        try:
-            return cast(F, njit(signature, cache=True, **options)(function))
-        except (RuntimeError, OSError, EOFError, UnpicklingError):
-            # nowhere to keep compiled code, or what is kept is damaged: compile for this process
-            return cast(F, njit(signature, **options)(function))
-
-    return of
+def _seed(like: Tensor) -> Seed:
+    """Return room for a seed and ``ROOM`` words."""
+    return kept(("seed", like.dtype), lambda: Seed(ROOM, like))
 
 
-@_compiled("void(u8[::1], u8, i8)")
-def fill(words: Array, seed: int, start: int) -> None:
-    """Fill ``words`` (n,) uint64 with random bits that follow from ``seed``, from word ``start`` on.
-
-    SplitMix64 (Steele, Lea and Flood 2014): each word is a hash of its place, so that the loop needs
-    no state and many run at once.
-    """
-    first = seed + np.uint64(start) * np.uint64(0x9E3779B97F4A7C15)
-    for k in range(words.shape[0]):
-        z = first + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        words[k] = z ^ (z >> np.uint64(31))
+def fill(words: Tensor, generator: torch.Generator) -> None:
+    """Fill ``words`` (n,) int64 with random bits that follow from the first of them."""
+    words[:1].random_(ANY, None, generator=generator)
+    bits = words.numpy().view(np.uint64)
+    loops.fill(bits, bits[0], 0)
 
 
-@_compiled("void(f4[::1], f8, u8[::1], u8, i8)")
-def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -> None:
-    """Add to ``out`` (n,) ``factor`` times normal numbers, by the random bits of ``seed`` from word
-    ``start`` on. ``words`` is room for some of them at a time.
-
-    The sum of four uniform numbers of 16 bits is bent into a normal one by an odd polynomial (Teichroew
-    1953; Knuth, The Art of Computer Programming 2, 3.4.1). Its coefficients are a least-squares fit of
-    the normal quantile: off in probability by 1.6e-4 at most, kurtosis 3.000, by 3 % in the numbers
-    beyond 3 to 4 standard deviations. From 4.3 on they thin out; none is beyond 5.2.
-    """
-    size, room = out.shape[0], words.shape[0]
-    deviation, unit = np.float32(factor), np.float32(3**0.5 / 2**16)
-    for begin in range(0, size, room):
-        part = out[begin : begin + room]
-        some = part.shape[0]
-        fill(words[:some], seed, start + begin)
-        bits = words.view(np.int16)
-        # slices: an index that might be negative would keep the loop from being vectorised
-        one, two = bits[:some], bits[some : 2 * some]
-        three, four = bits[2 * some : 3 * some], bits[3 * some : 4 * some]
-        for k in range(some):
-            total = np.float32(one[k]) + np.float32(two[k]) + np.float32(three[k])
-            t = (total + np.float32(four[k]) + _TWO) * unit
-            s = t * t
-            bent = _C1 + s * (_C3 + s * (_C5 + s * (_C7 + s * _C9)))
-            part[k] += deviation * t * bent
+def add_normal(y: Tensor, factor: float, generator: torch.Generator) -> Tensor:
+    """Add ``factor`` times standard normal numbers to ``y`` in place, and return it."""
+    if not y.is_contiguous():
+        return plain.add_normal(y, factor, generator)
+    words = _seed(y).draw(generator)
+    loops.add_normal(array(y.view(-1)), factor, words, words[0], 0)
+    return y
 
 
-@_compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f8, i8, b1, b1)")
+def normal(shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return standard normal numbers (scratch memory)."""
+    return add_normal(scratch("normal", shape, like).zero_(), 1.0, generator)
+
+
 def condition(
-    x: Array,
-    e: Array,
-    signed: Array,
-    sizes: Array,
-    lengths: Array,
-    sums: Array,
-    factor: float,
-    limit: int,
-    balance: bool,
-    shorten: bool,
-) -> None:
-    """Clip ``x`` (b, in) and ``factor e`` (b, out) to what pulse trains of at most ``limit`` carry.
+    x: Tensor, e: Tensor, lr: float, granularity: float, config: UpdateConfig, out: Signals
+) -> Tensor:
+    """Scale and clip signals for pulse trains."""
+    inputs, errors = array(x.contiguous()), array(e.contiguous())
+    managed = config.update_management, config.update_bl_management
+    factor = -lr / (2 * granularity)
+    loops.condition(inputs, errors, *out.arrays, factor, config.desired_bl, *managed)
+    return x.detach() if config.update_management else out.clipped_x
 
-    Results: ``signed`` and ``sizes`` (b, in + out), the ``lengths`` (b,) of the trains, and ``sums``
-    (2, in + out): of the sizes, and the mean probabilities of a slot. ``factor`` is ``-lr / 2g``. With
-    ``balance`` no ``x`` is clipped, and its part of ``signed`` is left as it was.
-    """
+
+def chances(signals: Signals) -> tuple[Tensor, Tensor]:
+    """Return factors of columns and rows of the mean probability of a slot: :func:`condition` left
+    them."""
+    return signals.of_columns, signals.of_rows
+
+
+class _Space:
+    """Work space of reads of one shape, as tensors and as arrays of them."""
+
+    def __init__(self, samples: int, inputs: int, like: Tensor) -> None:
+        self.q = scratch("read", (samples, inputs), like)
+        self.seed = _seed(like)
+        self.saturated = like.new_empty(samples, dtype=torch.bool)
+        scale = array(scratch("scale", (samples,), like))
+        self.forth = array(self.q), scale
+        self.back = scale, array(self.saturated)
+
+
+def read(
+    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Read once, each conversion in one pass; also which rows reached the bound, None for none."""
+    n = config.levels
     samples, inputs = x.shape
-    outputs = e.shape[1]
-    scale, longest = np.float32(factor), np.float32(limit)
-    sums[:] = _ZERO
-    for s in range(samples):
-        x_max, e_max = _ZERO, _ZERO
-        for k in range(inputs):
-            size = abs(x[s, k])
-            sizes[s, k] = size
-            x_max = max(x_max, size)
-        for k in range(outputs):
-            value = scale * e[s, k]
-            signed[s, inputs + k] = value
-            sizes[s, inputs + k] = abs(value)
-            e_max = max(e_max, abs(value))
-        needed = _TWO * x_max * e_max
-        length = min(max(np.ceil(needed), _ONE), longest) if shorten else longest
-        lengths[s] = length
-        bound = longest / (_TWO * max(x_max, _TINY))
-        if not balance:
-            reach = np.sqrt(length / (_TWO * abs(scale)))
-            for k in range(inputs):
-                value = min(max(x[s, k], -reach), reach)
-                signed[s, k] = value
-                sizes[s, k] = abs(value)
-            bound = reach * abs(scale)
-        if not balance or needed > longest:
-            for k in range(inputs, inputs + outputs):
-                value = min(max(signed[s, k], -bound), bound)
-                signed[s, k] = value
-                sizes[s, k] = abs(value)
-        weight = _ROOT2 / np.sqrt(length)
-        for k in range(inputs + outputs):
-            size = sizes[s, k]
-            sums[0, k] += size
-            sums[1, k] += weight * size * size
-    for k in range(inputs + outputs):
-        sums[1, k] /= max(sums[0, k], _TINY)
+    space = kept(("read", samples, inputs, x.dtype), lambda: _Space(samples, inputs, x))
+    managed = config.noise_management == "abs_max"
+    signals = array(x.contiguous())
+    loops.quantise(signals, *space.forth, n.inp_step, n.inp_bound, managed, factor)
+    if n.inp_noise > 0:
+        add_normal(space.q, n.inp_noise, generator)
+    # into a tensor of its own kind, also under autocast
+    y = torch.mm(space.q, matrix, out=matrix.new_empty(samples, matrix.shape[1]))
+    words = space.seed.draw(generator) if n.out_noise > 0 else space.seed.words
+    numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
+    found = loops.convert(array(y), *space.back, words, *numbers)
+    again = found and config.bound_management == "iterative"
+    return y, space.saturated.clone() if again else None
 
 
-@_compiled(
-    "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], u8[::1],"
-    " f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f8, f8)"
-)
-def move(
-    half: Array,
-    wanted: Array,
-    of_rows: Array,
-    of_columns: Array,
-    words: Array,
-    weight: Array,
-    steps: Array,
-    slopes: Array,
-    low: Array,
-    high: Array,
-    variance: float,
-    scale: float,
-) -> None:
-    """Apply expected pulses to elements whose steps are linear in the weight.
+class LinearBlock(plain.Block):
+    """Rows whose steps are linear in the weight and whose writing has no noise: one loop does all.
 
-    ``steps`` at weight 0 and ``slopes``: sums and differences of up and down (2, out, in), ``slopes``
-    (2, 0, 0) where they vanish; ``variance`` that of a pulse; ``scale`` brings its root and 16 random
-    bits to weight units. The bits follow from the first of ``words`` (at least in / 4 + 2), which are
-    overwritten.
+    Args:
+        linear: as from :meth:`analogpipe.device.response.Response.mixed_linear`.
     """
-    rows, columns = weight.shape
-    seed = words[0]
-    inverse, unit = np.float32(1 / variance), np.float32(scale)
-    sloped = slopes.shape[1] > 0
-    for r in range(rows):
-        of_row = of_rows[r] * inverse
-        begin = r * columns
-        fill(words, seed, begin // 4)
-        noise = words.view(np.int16)[begin % 4 :]
-        for c in range(columns):
-            w, n, d = weight[r, c], half[r, c], wanted[r, c]
-            total, difference = steps[0, r, c], steps[1, r, c]
-            if sloped:
-                total += slopes[0, r, c] * w
-                difference += slopes[1, r, c] * w
-            flow = n * difference + d * total
-            spread = (n * total + d * difference) * total + difference * flow
-            spread *= _ONE - of_row * of_columns[c]
-            flow += np.sqrt(max(spread, _ZERO)) * (noise[c] * unit)
-            if sloped:
-                t = _ONE + (n * slopes[1, r, c] + d * slopes[0, r, c]) * _SIXTH
-                rest = max(t, _ZERO)
-                flow /= _SIX + t * (rest * rest - _SIX)
-            weight[r, c] = min(max(w + flow, low[r, c]), high[r, c])
+
+    def __init__(
+        self, rows: slice, weight: Tensor, response: Response, linear: tuple[Tensor, Tensor]
+    ) -> None:
+        super().__init__(rows, weight, response, fill=fill)
+        bounds = array(response.low), array(response.high)
+        self._elements: loops.Elements = (
+            array(weight),
+            array(linear[0]),
+            array(linear[1]),
+            *bounds,
+        )
+        self._seed = Seed(weight.shape[1] // 4 + 2, weight)
+        self._products = array(self.half), array(self.wanted)
+        self._scale = UNIT * (self.pulse_variance / 2) ** 0.5
+
+    def change(
+        self,
+        half: Tensor,
+        wanted: Tensor,
+        slots: tuple[Tensor, Tensor] | None,
+        generator: torch.Generator,
+    ) -> None:
+        """As that of torch, in one pass."""
+        if slots is None:
+            super().change(half, wanted, slots, generator)
+            return
+        products = self._products if half is self.half else (array(half), array(wanted))
+        factors = array(slots[1][self.rows]), array(slots[0])
+        words = self._seed.draw(generator)
+        numbers = self.pulse_variance, self._scale
+        loops.move(*products, *factors, words, *self._elements, *numbers)
+        increment_version(self.weight)  # autograd would not see it
 
 
-@_compiled("void(f4[:,::1], f4[:,::1], f4[::1], f8, f8, b1, f8)")
-def quantise(
-    x: Array,
-    q: Array,
-    scale: Array,
-    level: float,
-    bound: float,
-    managed: bool,
-    factor: float,
-) -> None:
-    """Bring the rows of ``x`` (b, in) to levels of the input converter, ``q``.
-
-    Also sets their ``scale`` (b,) to ``factor``, if ``managed`` times the largest size in the row (more
-    than 0). ``level`` 0: not rounded; ``bound`` 0: not clipped.
-    """
-    samples, inputs = x.shape
-    edge = np.float32(bound)
-    for s in range(samples):
-        top = _ONE
-        if managed:
-            top = _TINY
-            for k in range(inputs):
-                top = max(top, abs(x[s, k]))
-        scale[s] = top * np.float32(factor)
-        unit = scale[s] * np.float32(level) if level > 0 else scale[s]
-        if level > 0:
-            for k in range(inputs):
-                q[s, k] = np.rint(x[s, k] / unit)
-        else:
-            for k in range(inputs):
-                q[s, k] = x[s, k] / unit
-        if bound > 0:
-            for k in range(inputs):
-                q[s, k] = min(max(q[s, k], -edge), edge)
-
-
-@_compiled("b1(f4[:,::1], f4[::1], b1[::1], u8[::1], f8, f8, f8, f8)")
-def convert(
-    y: Array,
-    scale: Array,
-    saturated: Array,
-    words: Array,
-    to_output: float,
-    of_noise: float,
-    step: float,
-    bound: float,
-) -> bool:
-    """Bring products ``y`` (b, out) to levels of the output converter, round, clip and scale back.
-
-    A level is ``to_output y`` and ``of_noise`` times a normal number (0: none), by bits that follow
-    from the first of ``words``, which are overwritten.
-    ``saturated`` (b,) says which rows reached ``bound``; returned is whether one did. ``step`` 0: not
-    rounded; ``bound`` 0: not clipped.
-    """
-    samples, outputs = y.shape
-    seed = words[0]
-    found = False
-    gain = np.float32(to_output)
-    for s in range(samples):
-        top = _ZERO
-        unit = scale[s] * np.float32(step) if step > 0 else scale[s]
-        for k in range(outputs):
-            y[s, k] *= gain
-        if of_noise > 0:
-            add_normal(y[s], of_noise, words, seed, s * outputs)
-        if step > 0:
-            for k in range(outputs):
-                y[s, k] = np.rint(y[s, k])
-        for k in range(outputs):
-            top = max(top, abs(y[s, k]))
-            y[s, k] *= unit
-        saturated[s] = bound > 0 and top >= np.float32(bound)
-        if saturated[s]:
-            found = True
-            edge = np.float32(bound) * unit
-            for k in range(outputs):
-                y[s, k] = min(max(y[s, k], -edge), edge)
-    return found
+def block(
+    rows: slice, weight: Tensor, response: Response, visible: Tensor | None, write_noise: float
+) -> plain.Block:
+    """Return what updates some ``rows`` of an array."""
+    linear = response.mixed_linear()
+    if linear is None or response.additive or visible is not None:
+        return plain.Block(rows, weight, response, visible, write_noise, fill)
+    return LinearBlock(rows, weight, response, linear)

@@ -1,0 +1,30 @@
+"""Judge the claims by the tables of a profile."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analogpipe.claims.evidence import Evidence
+from analogpipe.claims.judge import judge, show
+from analogpipe.jobs.command import run
+from analogpipe.profile.profile import load_profile
+from analogpipe.results import layout
+
+
+def main(
+    profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
+    root: Annotated[Path, typer.Option(help="results/PROFILE, with its tables")],
+    only_show: Annotated[
+        bool, typer.Option("--show", help="print the table that is there")
+    ] = False,
+) -> None:
+    """Judge the claims by the tables of a profile."""
+    if not only_show:
+        evidence = Evidence.read(root, load_profile(profile))
+        layout.write(root, {layout.CLAIMS: judge(evidence)})
+    show(layout.read(root, layout.CLAIMS))
+
+
+if __name__ == "__main__":
+    run(main)

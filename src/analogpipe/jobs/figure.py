@@ -1,0 +1,39 @@
+"""Draw one figure from the tables that it is made from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analogpipe.figures import device, paper, theory
+from analogpipe.figures.style import Drawing, draw
+from analogpipe.jobs.command import run
+
+FIGURES: dict[str, Drawing] = {
+    "fig1_schedules": paper.schedules,
+    "fig2_device": device.responses,
+    "fig3_convergence": paper.convergence,
+    "fig4_accuracy": paper.accuracy,
+    "fig5_speedup": paper.speedup,
+    "fig6_slopes": theory.slopes,
+    "fig7_floor": theory.floor,
+    "fig8_price": theory.price,
+    "fig9_targets": theory.targets,
+    "fig10_ablation": theory.ablation,
+}
+"""layout.FIGURES says from which tables."""
+
+
+def main(
+    figure: Annotated[str, typer.Option(help=f"one of {', '.join(FIGURES)}")],
+    table: Annotated[
+        list[Path], typer.Option(help="CSV that it is drawn from, named as the figure needs it")
+    ],
+    out: Annotated[Path, typer.Option(help="folder for the figure")],
+) -> None:
+    """Draw one figure from tables."""
+    draw(FIGURES[figure], table, out / figure)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The change that a convolution wants of its array: every output position is a sample.
+
+Nothing here loops over positions: one gradient of the signals and one of their sizes count the pulses
+of all, and pulse trains are as long as maps of the largest signal under each position say.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analogpipe.layer.base import with_one
+from analogpipe.layer.patches import Windows
+from analogpipe.tile.change import Products
+from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.scratch import scratch
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Inputs x (b, in, h, w) and error signals e (b, out, h', w') of a convolution by ``kernel``."""
+
+    x: Tensor
+    e: Tensor
+    windows: Windows
+    kernel: Tensor
+    """Its shape is all that counts."""
+    analog_bias: bool
+    """Whether the last column of the array is a bias, with input 1."""
+
+    def add_to(self, matrix: Tensor, factor: float) -> None:
+        """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
+        matrix.add_(self._gradient(self.e, self.x), alpha=factor)
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Return the patches and their error signals, one row for each position.
+
+        Raises:
+            ValueError: there are several groups, whose patches differ.
+        """
+        if self.windows.groups > 1:
+            raise ValueError("updates patch by patch need groups = 1, found more")
+        patches = self.windows.unfold(self.x)
+        patches = with_one(patches) if self.analog_bias else patches
+        return patches, self.e.flatten(2).transpose(1, 2).reshape(-1, self.e.shape[1])
+
+    def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
+        """Return the expected pulses; None where they are not given by two gradients.
+
+        As :meth:`analogpipe.tile.kernels.backend.Kernels.condition`, with positions for samples, and
+        scaled only after the products.
+        """
+        if config.rule == "pulse_train" or not config.update_management:
+            return None
+        x, e, g = self.x, self.e, granularity
+        x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
+        e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
+        x_top = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
+        x_top = x_top.clamp_min(1.0) if self.analog_bias else x_top
+        needed = self.windows.by_group(e_sizes).amax(2).mul_(x_top).mul_(lr / g)
+        limit, longest = config.desired_bl, float(needed.max())
+        if longest > limit:
+            bound = (limit * g / lr / x_top.clamp_min(_TINY)).unsqueeze(2)
+            clipped, by_group = scratch("clipped", e.shape, e), self.windows.by_group
+            torch.clamp(by_group(e), -bound, bound, out=by_group(clipped))
+            e = clipped
+            torch.abs(e, out=e_sizes)
+        lengths = None if longest <= 1 else needed.ceil_().clamp_(1, limit)
+        if not config.update_bl_management:
+            lengths = needed.fill_(limit)
+        wanted = self._gradient(e, x).mul_(-lr / (2 * g))
+        activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
+        of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
+        return Products(activity, wanted, of_rows.mul_(lr / g), of_columns)
+
+    def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
+        """Return the exact gradient for the array, (out, columns)."""
+        gradient = self.windows.kernel_gradient(e, x, self.kernel)
+        if self.analog_bias:
+            return torch.cat([gradient, e.sum((0, 2, 3)).unsqueeze(1)], 1)
+        return gradient
+
+    def _chances(
+        self, x_sizes: Tensor, e_sizes: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`analogpipe.tile.kernels.backend.Kernels.chances` at ``lr / g = 1``; all kernel
+        elements of a channel get the same.
+
+        With groups a column stands for several channels: its factor is their mean. ``lengths`` None:
+        all are 1. Overwrites the sizes.
+        """
+        total = e_sizes.sum((0, 2, 3)).add_(_TINY)
+        squares = e_sizes.square_()
+        if lengths is not None:
+            self.windows.by_group(squares).div_(lengths.unsqueeze(2))
+        of_rows = squares.sum((0, 2, 3)).div_(total)
+        total = x_sizes.sum((0, 2, 3)).add_(_TINY)
+        of_channels = x_sizes.square_().sum((0, 2, 3)).div_(total)
+        area = self.windows.kernel[0] * self.windows.kernel[1]
+        of_columns = of_channels.view(self.windows.groups, -1).mean(0).repeat_interleave(area)
+        if self.analog_bias:
+            of_columns = torch.cat([of_columns, of_columns.new_ones(1)])
+        return of_rows, of_columns

@@ -1,0 +1,54 @@
+"""What a micro-batch wants of an array: the change ``-lr e^T x``, in the forms that arrays ask for."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from analogpipe.tile.config import UpdateConfig
+
+
+class Products(NamedTuple):
+    """Expected pulses of all elements, as :meth:`analogpipe.tile.update.Updater.apply_products` takes
+    them."""
+
+    sizes: Tensor
+    signed: Tensor
+    of_rows: Tensor
+    of_columns: Tensor
+
+
+class Change(Protocol):
+    """Inputs ``x`` and error signals ``e`` of the samples of a micro-batch, of any layer.
+
+    An array that applies exact changes asks for :meth:`add_to`, one that fires pulse trains for
+    :meth:`samples`.
+    """
+
+    def add_to(self, matrix: Tensor, factor: float) -> None:
+        """Add ``factor e^T x``, summed over the samples, to ``matrix`` (out, in) in place."""
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Return ``x`` (b, in) and ``e`` (b, out)."""
+
+    def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
+        """Return the expected pulses, or None where they are to be found from the samples."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The change of a fully connected layer: x (b, in), e (b, out)."""
+
+    x: Tensor
+    e: Tensor
+
+    def add_to(self, matrix: Tensor, factor: float) -> None:
+        """Add ``factor e^T x`` to ``matrix`` in place."""
+        matrix.addmm_(self.e.t(), self.x, alpha=factor)
+
+    def samples(self) -> tuple[Tensor, Tensor]:
+        """Return ``x`` and ``e``."""
+        return self.x, self.e
+
+    def products(self, lr: float, granularity: float, config: UpdateConfig) -> None:
+        """Return None: :class:`analogpipe.tile.update.Updater` forms them block by block."""

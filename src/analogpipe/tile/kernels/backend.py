@@ -1,0 +1,75 @@
+"""The one choice between the two forms of the work on elements."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from analogpipe.device.response import Response
+from analogpipe.tile.config import ReadoutConfig, UpdateConfig
+from analogpipe.tile.kernels import compiled, plain
+from analogpipe.tile.signals import Signals
+
+
+class Kernels(Protocol):
+    """What both forms offer: :mod:`analogpipe.tile.kernels.compiled`, for arrays in main memory, and
+    :mod:`analogpipe.tile.kernels.plain`, for all others.
+
+    They agree to rounding, where they are given the same random bits.
+    """
+
+    def add_normal(self, y: Tensor, factor: float, generator: torch.Generator) -> Tensor:
+        """Add ``factor`` times standard normal numbers to ``y`` in place, and return it."""
+
+    def normal(self, shape: torch.Size, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Return standard normal numbers (it may be scratch memory), on the device of ``like``."""
+
+    def condition(
+        self,
+        x: Tensor,
+        e: Tensor,
+        lr: float,
+        granularity: float,
+        config: UpdateConfig,
+        out: Signals,
+    ) -> Tensor:
+        """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry.
+
+        Returns ``x`` as clipped: itself under update management, which clips ``e`` alone.
+        """
+
+    def chances(self, signals: Signals) -> tuple[Tensor, Tensor]:
+        """Return factors of the columns (in,) and of the rows (out,) whose products estimate the
+        mean probability that a slot pulses an element, weighted by pulses.
+
+        Exact for one sample; for more, exact where the signals' sizes are independent of each other.
+        """
+
+    def read(
+        self,
+        x: Tensor,
+        factor: float,
+        matrix: Tensor,
+        config: ReadoutConfig,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Read ``matrix`` (in, out) once by each row of ``x`` (b, in), at ``factor`` times its scale.
+
+        Also returns which rows (b,) bound management has to read again, None for none.
+        """
+
+    def block(
+        self,
+        rows: slice,
+        weight: Tensor,
+        response: Response,
+        visible: Tensor | None,
+        write_noise: float,
+    ) -> plain.Block:
+        """Return what updates some ``rows`` of an array; the other arguments are of these alone."""
+
+
+def kernels_of(weight: Tensor) -> Kernels:
+    """Return the form for an array: compiled loops in main memory and float32, else torch."""
+    in_memory = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return compiled if in_memory else plain
