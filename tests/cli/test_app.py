@@ -91,6 +91,28 @@ def test_train_a_device_outside_the_profile(run, tmp_path):
     assert "--overwrite" in again.stderr
 
 
+def test_train_refuses_extends_and_overwrites(run, tmp_path):
+    def train(epochs, *options):
+        short = ("--stages", 3, "--out", "run", "--set", f"training.epochs={epochs}")
+        return run("train", "TINY", *short, *options)
+
+    assert train(1).exit_code == 0
+    first = (tmp_path / "run/metrics.csv").read_bytes()
+    refused = train(2)
+    assert refused.exit_code == 2
+    assert "--overwrite, or --extend" in refused.stderr
+    both = train(2, "--extend", "--overwrite")
+    assert "give one of them" in both.stderr
+    assert (tmp_path / "run/metrics.csv").read_bytes() == first
+    assert train(2, "--extend").exit_code == 0
+    extended = (tmp_path / "run/metrics.csv").read_bytes()
+    assert train(2, "--overwrite").exit_code == 0
+    assert (tmp_path / "run/metrics.csv").read_bytes() == extended
+    fewer = train(1, "--extend")
+    assert fewer.exit_code == 2
+    assert "allowed: more than the 2" in fewer.stderr
+
+
 def test_calibrate_then_train_with_it(run, tmp_path, monkeypatch):
     from analogpipe.calibration import calibrate as calibration
 

@@ -32,6 +32,9 @@ def train(
         Path | None, typer.Option(help="folder [results/manual/PROFILE/DEVICE/MODE/M*/seed*]")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace the run that is in the folder")] = False,
+    extend: Annotated[
+        bool, typer.Option(help="train the run that is in the folder on, to more epochs")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="threads of torch")] = 1,
 ) -> None:
     """Train one network; writes metrics.csv, run.json and schedule.txt.
@@ -43,15 +46,23 @@ def train(
     folder = out or Path(
         "results", "manual", run.profile, device, mode, f"M{stages}", f"seed{seed}"
     )
-    if (folder / "run.json").exists() and not overwrite:
-        raise FileError(f"{folder}: holds a run already; give another --out, or --overwrite")
+    if overwrite and extend:
+        raise FileError("--overwrite starts anew, --extend goes on: give one of them")
+    if (folder / "run.json").exists() and not (overwrite or extend):
+        raise FileError(
+            f"{folder}: holds a run already; give another --out, --overwrite, or --extend to train it "
+            "on to more epochs"
+        )
 
     import torch
 
+    from analogpipe.experiment import record
     from analogpipe.experiment import train as training
 
     torch.set_num_threads(threads)
-    training.train(run, folder)
+    if overwrite:
+        record.remove(folder)
+    training.train(run, folder, others="extend" if extend else "refuse", keep=True)
     typer.echo(f"written to {folder}")
 
 
