@@ -152,7 +152,7 @@ def test_a_killed_run_is_extended_and_the_longer_one_killed_too(make_run, kill, 
         def full(*_: object) -> None:
             raise Killed
 
-        patch.setattr(training, "_write", full)
+        patch.setattr(training, "write", full)
         with pytest.raises(Killed):
             train(make_run(3), out, others="extend")
     train(make_run(3), out, others="extend")
