@@ -1,5 +1,6 @@
 """What all layers with analog tiles share."""
 
+from dataclasses import dataclass, field
 from math import prod, sqrt
 from typing import Any, Literal
 
@@ -22,6 +23,21 @@ MOST_PENDING = 4096
 
 class LayerError(ValueError):
     """A layer that cannot be made, or a use of one that would train something else."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Micro-batches that wait for an update."""
+
+    tensors: list[Tensor] = field(default_factory=list)
+    """``[x0, e0, x1, e1, ...]``"""
+    versions: list[int] = field(default_factory=list)
+    """Theirs, when they came."""
+    in_evaluation: int = 0
+    """Passes since the last update that left nothing, as they ran in evaluation mode."""
+
+    def clear(self) -> None:
+        self.tensors, self.versions, self.in_evaluation = [], [], 0
 
 
 class AnalogLayer(nn.Module):
@@ -59,9 +75,7 @@ class AnalogLayer(nn.Module):
         self.analog_bias = bias == "analog"
         self.bias = nn.Parameter(values) if bias is True else None
         self.anchor = nn.Parameter(torch.empty(0))
-        self._pending: list[Tensor] = []
-        self._versions: list[int] = []
-        self._in_evaluation = 0
+        self._pending = _Pending()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the layer; under autocast in float32 all the same, as an array has no other precision."""
@@ -78,10 +92,8 @@ class AnalogLayer(nn.Module):
     def matrix(self) -> Tensor:
         """Return the weight as reads see it, in the shape of the digital layer's, without an analog
         bias: the live memory."""
-        array = self.tile.array
-        array.settle()
-        weight = array.weight[:, :-1] if self.analog_bias else array.weight
-        return weight.view(self.shape)
+        weight = self.tile.array.settle()
+        return (weight[:, :-1] if self.analog_bias else weight).view(self.shape)
 
     @property
     def weight(self) -> Weight:
@@ -130,22 +142,23 @@ class AnalogLayer(nn.Module):
             LayerError: a signal was changed in place since its backward pass; or the layer is in
                 evaluation mode, in which backward passes leave nothing.
         """
-        if self._in_evaluation and not self.training and not self._pending:
+        pending = self._pending
+        if pending.in_evaluation and not self.training and not pending.tensors:
             raise LayerError(
                 f"{self.name}: an update in evaluation mode, in which backward passes leave none; "
                 "allowed: train(), or requires_grad_(False) for a layer that is not to learn"
             )
         if self.anchor.grad is None:
-            self.drop_pending()
-        pending, versions = self._pending, self._versions
-        if [t._version for t in pending] != versions:
+            pending.clear()
+        tensors = pending.tensors
+        if [t._version for t in tensors] != pending.versions:
             raise LayerError(
                 f"{self.name}: an input or its gradient was changed in place before the update that "
                 "needs it; allowed: to update first, or to work on a copy"
             )
-        for x, e in zip(pending[::2], pending[1::2], strict=True):
+        for x, e in zip(tensors[::2], tensors[1::2], strict=True):
             self.apply_update(x, e, lr)
-        self._clear()
+        pending.clear()
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile by one micro-batch of layer inputs and error signals."""
@@ -155,45 +168,44 @@ class AnalogLayer(nn.Module):
         """Note a micro-batch for the next update, if the pass of ``node`` is one that trains.
 
         Raises:
-            LayerError: too many are waiting.
+            LayerError: too many are waiting, or the pass is to be differentiated again.
         """
+        if torch.is_grad_enabled():
+            raise LayerError(f"{self.name}: found create_graph, reads have no second derivative")
         # the last input of the node is the anchor: does this pass accumulate gradients for it?
-        anchor = node.next_functions[-1][0]
-        if anchor is None or not torch._C._will_engine_execute_node(anchor):
+        of_anchor, pending = node.next_functions[-1][0], self._pending
+        if of_anchor is None or not torch._C._will_engine_execute_node(of_anchor):
             return
         if not node.trains:
-            self._in_evaluation += 1
+            pending.in_evaluation += 1
             return
-        if self.anchor.grad is None:
-            self.drop_pending()
-            self.anchor.grad = torch.zeros_like(self.anchor)
-        if len(self._pending) >= 2 * MOST_PENDING:
+        anchor = self.anchor
+        if anchor.grad is None:
+            pending.clear()
+            anchor.grad = anchor.detach()
+        if len(pending.tensors) >= 2 * MOST_PENDING:
             raise LayerError(
                 f"{self.name}: {MOST_PENDING} micro-batches wait for an update; allowed: to call "
                 "update(lr) after each step (analogpipe.layer.steps), or to freeze the layer"
             )
-        self._pending += x.detach(), e.detach()
-        self._versions += x._version, e._version
+        pending.tensors += x.detach(), e
+        pending.versions += x._version, e._version
 
     def pending_state(self) -> list[Tensor]:
         """Return the pending micro-batches as ``[x0, e0, x1, e1, ...]``."""
-        return list(self._pending)
+        return list(self._pending.tensors)
 
     def load_pending(self, pending: list[Tensor]) -> None:
         """Replace the pending micro-batches."""
         if len(pending) % 2:
             raise ValueError(f"{len(pending)} pending tensors given, an even number is needed")
-        self._pending = list(pending)
-        self._versions = [t._version for t in pending]
-        self.anchor.grad = torch.zeros_like(self.anchor) if pending else None
+        self._pending = _Pending(list(pending), [t._version for t in pending])
+        self.anchor.grad = self.anchor.detach() if pending else None
 
     def drop_pending(self) -> None:
         """Forget the pending micro-batches, as ``zero_grad`` does gradients."""
-        self._clear()
+        self._pending.clear()
         self.anchor.grad = None
-
-    def _clear(self) -> None:
-        self._pending, self._versions, self._in_evaluation = [], [], 0
 
     def __getstate__(self) -> dict[str, Any]:
         if self.anchor.grad is None:
@@ -202,14 +214,14 @@ class AnalogLayer(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.load_pending(self._pending)  # copies of tensors have versions of their own
+        self.load_pending(self._pending.tensors)  # copies of tensors have versions of their own
 
     def weights(self) -> list[Tensor]:
         """Return the weights that a forward pass reads, the live tensors, for one who changes them for
         the time of a pass: from here on a change in place is no request to set the weight."""
-        self.tile.array.settle()
+        weight = self.tile.array.settle()
         self.tile.array.watched = False
-        return [self.tile.array.weight]
+        return [weight]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input
 from analogpipe.layer.patches import Pair, Windows, pair, split_padding
@@ -242,7 +241,6 @@ class _Conv(torch.autograd.Function):
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer

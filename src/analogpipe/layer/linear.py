@@ -5,7 +5,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input, with_one
 from analogpipe.tile.config import TileConfig
@@ -73,7 +72,6 @@ class _Linear(torch.autograd.Function):
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer

@@ -34,8 +34,9 @@ class Array(nn.Module):
         self.config, self.streams = config, streams
         self.watched = True
         """Whether a change of the weight in place is taken as a request to set it."""
+        self._seen = 0, 0
+        self._shape = weight.shape
         self.keep(weight)
-        self.note()
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -90,16 +91,20 @@ class Array(nn.Module):
         self.place(weight.detach().to(self.weight, copy=True))
         self.note()
 
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Make of a weight that was changed in place, or given other memory, one that was set.
+    def settle(self) -> Tensor:
+        """Make of a weight that was changed in place, or given other memory, one that was set, and
+        return it.
 
         Raises:
             ValueError: the memory that it was given does not fit.
         """
-        if not self.watched or self._seen == self._present():
-            return
         weight = self.weight
+        if self.watched and self._seen != (weight._version, weight.data_ptr()):
+            self._take(weight)
+        return weight
+
+    @torch.no_grad()
+    def _take(self, weight: Tensor) -> None:
         if weight.shape != self._shape or weight.dtype != torch.float32:
             raise ValueError(
                 f"the weight was given memory of shape {tuple(weight.shape)}, {weight.dtype}; the "
@@ -111,10 +116,9 @@ class Array(nn.Module):
 
     def note(self) -> None:
         """Take the weight as it stands: what comes after is a change from outside."""
-        self._seen, self._shape = self._present(), self.weight.shape
-
-    def _present(self) -> tuple[int, int]:
-        return self.weight._version, self.weight.data_ptr()
+        weight = self.weight
+        # past the checks of modules, which take longer
+        self.__dict__["_seen"] = weight._version, weight.data_ptr()
 
     @cached_property
     def kernels(self) -> Kernels:

@@ -57,8 +57,7 @@ class AnalogTile(nn.Module):
     def weight(self) -> Weight:
         """What reads see, (out, in): a view. Its changes in place, and what is assigned, set the
         weight."""
-        self.array.settle()
-        return Weight.of(self.array.weight)
+        return Weight.of(self.array.settle())
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":
@@ -81,16 +80,13 @@ class AnalogTile(nn.Module):
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
-        array = self.array
-        array.settle()
-        stream = self.forward_stream()
-        return read(x, array.weight.t(), self.config.forward, stream, array.kernels)
+        array, stream = self.array, self.forward_stream()
+        return read(x, array.settle().t(), self.config.forward, stream, array.kernels)
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
-        array = self.array
-        array.settle()
-        return read(e, array.weight, self.config.backward, self.backward_stream(), array.kernels)
+        array, stream = self.array, self.backward_stream()
+        return read(e, array.settle(), self.config.backward, stream, array.kernels)
 
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the change ``-lr e^T x`` wanted by one micro-batch: x (b, in), e (b, out)."""
