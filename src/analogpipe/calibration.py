@@ -16,11 +16,13 @@ import typer
 from analogpipe import shared_shape
 from analogpipe.command import run as run_command
 from analogpipe.config import load_devices
-from analogpipe.device_fit import fit_device, is_additive, true_parameters
-from analogpipe.devices import ExpStep, OneSided, Pulsed, SoftBoundsReference
+from analogpipe.determined import undetermined, usable_device
+from analogpipe.device_fit import estimate_device, is_additive, true_parameters
+from analogpipe.devices import ExpStep, OneSided, PowStep, Pulsed, SoftBoundsReference
 from analogpipe.element_models import MODELS, Array, Mask, Model
 from analogpipe.files import FileError, write_text
-from analogpipe.fitting import ElementFit, fit_element
+from analogpipe.fitting import ElementFit, Estimate, fit_element
+from analogpipe.likelihood import fit_array, has_read_noise
 from analogpipe.measurement import (
     TRAINS,
     Measurement,
@@ -115,6 +117,7 @@ def _pair(tile: TileConfig, device: OneSided, elements: int, seed: int, name: st
     }
     summary = pd.DataFrame({"parameter": given.keys(), "true": given.values()})
     summary["fitted"] = summary["std_error"] = float("nan")
+    summary["note"] = ""
     note = "a one-sided pair has no response by its weight alone: measured, not fitted"
     response = _response_table(data, [], None)
     return Calibration(tile, response, pd.DataFrame(columns), summary, note)
@@ -124,40 +127,64 @@ def _fit(
     tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
 ) -> Calibration:
     model = MODELS[tile.device.kind]
-    if isinstance(device, ExpStep):
-        fits = shared_shape.fit_elements(data, measured=true is None)
-    else:
-        fits = [
-            fit_element(
-                model,
-                data.before[:, i],
-                data.after[:, i],
-                data.up,
-                additive=is_additive(device),
-                measured=true is None,
-            )
-            for i in range(data.before.shape[1])
-        ]
+    drawn, fits, pulse, read = _fits(device, data, noisy=true is None and has_read_noise(data))
     table = _element_table(model, fits, data)
     if true is not None:
         for column in [*model.names, "symmetric_point"]:
             table.insert(list(table).index(column), f"{column}_true", true[column])
-    fitted, estimates = fit_device(device, fits)
+    estimates = estimate_device(device, drawn, pulse)
+    reasons = undetermined(estimates, fits)
+    fitted = usable_device(device, estimates, fits)
     # the reference of an element moves the weight at which its steps are compared
     hidden = ("up_down", "up_down_dtod") if isinstance(device, SoftBoundsReference) else ()
-    summary = pd.DataFrame(
-        [
-            {
-                "parameter": key,
-                "true": float("nan") if true is None or key in hidden else getattr(device, key),
-                "fitted": estimate.value,
-                "std_error": estimate.error,
-            }
-            for key, estimate in estimates.items()
-        ]
-    )
+    rows = [
+        {
+            "parameter": key,
+            "true": float("nan") if true is None or key in hidden else getattr(device, key),
+            "fitted": getattr(fitted, key),
+            "std_error": estimate.error,
+            "note": f"undetermined: {reasons[key]}" if key in reasons else "",
+        }
+        for key, estimate in estimates.items()
+    ]
+    if read is not None:
+        rows.append(_read_noise(read))
+    summary = pd.DataFrame(rows)
+    note = ""
+    if reasons:
+        note = "not determined by the data: " + ", ".join(f"{k} ({v})" for k, v in reasons.items())
     response = _response_table(data, fits, model)
-    return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary)
+    return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary, note)
+
+
+def _read_noise(read: Estimate) -> dict[str, object]:
+    """The row of the noise of a reading, in weight units: of the measurement, not of the device."""
+    row = {"parameter": "read_noise", "true": float("nan")}
+    return row | {"fitted": read.value, "std_error": read.error, "note": "of the measurement"}
+
+
+def _fits(
+    device: Pulsed, data: Measurement, *, noisy: bool
+) -> tuple[list[ElementFit], list[ElementFit], Estimate | None, Estimate | None]:
+    """Elements as draws from their population and as found, noise of a pulse, if common, and of a
+    reading.
+
+    Where the weight before each pulse is known the steps tell all. Trajectories are fitted where it is
+    not, and where few steps bend much (power devices).
+    """
+    kind = str(getattr(device, "kind"))  # noqa: B009 (each subclass declares its own literal)
+    additive = is_additive(device)
+    if noisy or isinstance(device, PowStep):
+        whole = fit_array(kind, data, additive=additive, exact=not noisy)
+        return whole.drawn, whole.elements, whole.pulse, whole.read if noisy else None
+    if isinstance(device, ExpStep):
+        fits = shared_shape.fit_elements(data)
+    else:
+        fits = [
+            fit_element(MODELS[kind], before, after, data.up, additive=additive)
+            for before, after in zip(data.before.T, data.after.T, strict=True)
+        ]
+    return fits, fits, None, None
 
 
 def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> pd.DataFrame:

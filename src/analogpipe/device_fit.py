@@ -7,7 +7,6 @@ from analogpipe.devices import (
     LinearStep,
     PowStep,
     Pulsed,
-    SoftBoundsReference,
 )
 from analogpipe.element_models import MODELS, Array
 from analogpipe.fitting import ElementFit, Estimate, population
@@ -19,11 +18,14 @@ def is_additive(device: Pulsed) -> bool:
     return not getattr(device, "mult_noise", True)
 
 
-def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str, Estimate]]:
-    """Return the device with the parameters that the fitted elements have, and their estimates.
+def estimate_device(
+    device: Pulsed, fits: list[ElementFit], pulse: Estimate | None = None
+) -> dict[str, Estimate]:
+    """Return the parameters of the device that the fitted elements are drawn from.
 
-    ``device`` gives the type and what a fit cannot tell: the noise of writing, the offset ``a``,
-    ``b`` of the exponential device (its other parameters absorb them).
+    ``device`` gives the type and what a fit cannot tell: the offset ``a``, ``b`` of the exponential
+    device (its other parameters absorb them). ``pulse`` is the noise of a pulse where it was fitted
+    to all elements at once.
     """
     names = MODELS[_kind(device)].names
     theta = dict(zip(names, np.stack([fit.theta for fit in fits]).T, strict=True))
@@ -52,22 +54,19 @@ def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str
     estimates = {
         "dw_min": larger,
         "dw_min_dtod": _scaled(gain, 1 / dw_min),
-        "dw_min_std": population(noise, np.array([fit.noise_error for fit in fits]))[0],
+        "dw_min_std": pulse or population(noise, np.array([fit.noise_error for fit in fits]))[0],
         "up_down": _scaled(difference, 2 / dw_min),
         "up_down_dtod": _scaled(ratio, 1 / dw_min),
     }
     bounds = {"b_max": [fit.high for fit in fits], "b_min": [fit.low for fit in fits]}
+    doubt = {"b_max": [fit.high_error for fit in fits], "b_min": [fit.low_error for fit in fits]}
     for name, parameter in (("b_max", "w_max"), ("b_min", "w_min")):
         values = theta.get(name, np.array(bounds[name]))
-        centre, width = population(values, error.get(name, np.zeros(len(fits))))
+        centre, width = population(values, error.get(name, np.array(doubt[name])))
         estimates[parameter] = centre
         estimates[f"{parameter}_dtod"] = _scaled(width, 1 / abs(centre.value))
     estimates |= _shape(device, theta, error, estimates, fits[0])
-    values = {key: estimate.value for key, estimate in estimates.items()}
-    if isinstance(device, SoftBoundsReference):
-        # the fitted elements include their references
-        values |= {"reference_mean": 0.0, "reference_std": 0.0, "subtract_symmetry_point": False}
-    return type(device).model_validate(device.model_dump() | values), estimates
+    return estimates
 
 
 def _shape(

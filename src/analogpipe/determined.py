@@ -1,0 +1,81 @@
+"""What measurements determine of a device, and a device that can be trained with whatever they do."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import ValidationError
+
+from analogpipe.devices import Pulsed, SoftBoundsReference
+from analogpipe.fitting import ElementFit, Estimate
+
+POSITIVE = ("dw_min", "w_max", "w_min", "pow_gamma", "dw_min_std")
+"""Parameters that are determined if they are twice their error or more."""
+WIDE = 0.5
+"""Error beyond which other parameters (relative spreads, asymmetries and slopes) are not determined,
+unless they are twice their error or more."""
+FAR = 10.0
+"""Ranges of the weights beyond which a bound makes no difference to the steps within."""
+
+
+class UnusableError(ValueError):
+    """A measurement that no device of the type can have."""
+
+
+def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> dict[str, str]:
+    """Return the parameters that the data do not determine, each with the reason."""
+    reasons = {}
+    for name, (value, error) in ((name, (e.value, e.error)) for name, e in estimates.items()):
+        if name.endswith("_dtod") and len(fits) == 1:
+            reasons[name] = "one element has no spread"
+        elif name in ("w_max", "w_min") and not np.isfinite(error):
+            reasons[name] = "no train reached it"
+        elif not (np.isfinite(value) and np.isfinite(error)):
+            reasons[name] = "the data say nothing of it"
+        elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
+            reasons[name] = f"its error is {error:.2g}"
+    return reasons
+
+
+def usable_device(
+    device: Pulsed, estimates: Mapping[str, Estimate], fits: list[ElementFit]
+) -> Pulsed:
+    """Return the device with the estimated parameters, or with usable ones where they are none.
+
+    A bound that no train reached lies where the largest weight was seen, one that cannot be told from
+    infinity ``FAR`` ranges away; a spread that cannot be told is 0; for others ``device`` is asked,
+    which also gives the type and what a fit cannot tell (the noise of writing).
+
+    Raises:
+        UnusableError: no device of this type has such weights.
+    """
+    values = {}
+    for name, estimate in estimates.items():
+        value = estimate.value
+        if name.endswith("_dtod") and not np.isfinite(value):
+            value = 0.0
+        values[name] = value if np.isfinite(value) else getattr(device, name)
+    seen = {
+        "w_max": float(np.median([fit.seen[0] for fit in fits])),
+        "w_min": float(np.median([fit.seen[1] for fit in fits])),
+    }
+    reach = seen["w_max"] - seen["w_min"]
+    for name, sign in (("w_max", 1.0), ("w_min", -1.0)):
+        value, error = estimates[name].value, estimates[name].error
+        if not (np.isfinite(value) and np.isfinite(error)) or sign * value <= 0:
+            near = value if np.isfinite(value) and sign * value > 0 else seen[name]
+            values[name] = near
+        values[name] = sign * min(sign * values[name], FAR * reach)
+    for name in ("up_down", "pow_up_down"):
+        if name in values:
+            values[name] = float(np.clip(values[name], -0.99, 0.99))
+    if isinstance(device, SoftBoundsReference):
+        # the fitted elements include their references
+        values |= {"reference_mean": 0.0, "reference_std": 0.0, "subtract_symmetry_point": False}
+    try:
+        return type(device).model_validate(device.model_dump() | values)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UnusableError(
+            f"weights between {seen['w_min']:.4g} and {seen['w_max']:.4g} make no device of kind "
+            f"{getattr(device, 'kind')!r}: {reason}; shift or map them (reach)"  # noqa: B009
+        ) from None

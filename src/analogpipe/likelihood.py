@@ -1,0 +1,232 @@
+"""Fitting elements to their whole trajectories, with noise of pulses and of readings."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analogpipe.coordinates import (
+    KINDS,
+    SPREADS,
+    Kind,
+    Scale,
+    blocks,
+    parameters,
+    scales,
+    starts,
+)
+from analogpipe.element_models import MODELS, Array, Mask
+from analogpipe.fitting import ElementFit, Estimate, point_error
+from analogpipe.measurement import Measurement
+from analogpipe.noise_split import Fitted, fit_noise
+from analogpipe.scoring import Prior, maximise
+from analogpipe.shrinkage import pulled
+from analogpipe.trajectory import HIGH, LOW, NOISE, SHARE, Index, Trajectory
+
+REPEATS = 4
+"""How often elements and their population are told from each other."""
+NONE = -30.0
+"""Share of read noise where there is none."""
+CERTAIN = 2.0
+"""Gain in log-likelihood by which a bound is told to be there."""
+
+
+@dataclass(frozen=True)
+class ArrayFit:
+    """Fits of the elements of an array, each as it is found and as a draw from their population, noise of
+    a pulse, which they share, and of a reading (weight units)."""
+
+    elements: list[ElementFit]
+    drawn: list[ElementFit]
+    pulse: Estimate
+    read: Estimate
+
+
+@dataclass(frozen=True)
+class _One:
+    """An element on its scale, with the fit to it alone."""
+
+    path: Trajectory
+    scale: Scale
+    phi: Array
+    value: float
+    seen: tuple[float, float]
+
+
+def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = False) -> ArrayFit:
+    """Fit elements of the type ``name`` to their readings: first each alone, then with a common noise
+    (and for exponential devices a common shape). ``exact``: readings have no noise."""
+    kind = KINDS[name]
+    if exact:
+        kind = replace(kind, shared=tuple(i for i in kind.shared if i != SHARE))
+    readings, sign = sequence(data)
+    parts = [blocks(column, sign) for column in readings.T]
+    scale = scales(kind, [part[0] for part in parts])
+    unit = float(np.median([one.unit for one in scale]))
+    ones = [
+        _alone(kind, column, sign, part, one, unit, additive=additive)
+        for column, part, one in zip(readings.T, parts, scale, strict=True)
+    ]
+    phi = np.stack([one.phi for one in ones])
+    shared = np.array(kind.shared, dtype=np.intp)
+    if len(ones) > 1:
+        phi[:, shared] = np.median(phi[:, shared], axis=0)
+    spreads = SPREADS.copy()
+    # the noise is integrated over, with a measure of its own
+    spreads[[NOISE, SHARE]] = 1e6
+    paths = [one.path for one in ones]
+    if exact:
+        phi[:, SHARE] = NONE
+    fitted = fit_noise(
+        paths, phi, np.array(kind.own, dtype=np.intp), shared, Prior(phi.copy(), spreads)
+    )
+    elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
+    together = [one.path for one in ones]
+    fitted, near = _as_drawn(together, fitted, np.array(kind.own, dtype=np.intp))
+    drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
+    value, error = fitted.read
+    return ArrayFit(elements, drawn, Estimate(*fitted.pulse), Estimate(value * unit, error * unit))
+
+
+def _as_drawn(paths: list[Trajectory], fitted: Fitted, own: Index) -> tuple[Fitted, Array]:
+    """Return the fit with coordinates and covariances as they are told from where all elements say that
+    each lies, and these places, (elements, coordinates).
+
+    An element that is found larger than it is has larger errors, too, and would count less: the mean
+    would be too small.
+    """
+    if len(paths) == 1:
+        return fitted, fitted.phi
+    near, found, covariance = fitted.phi.copy(), fitted.phi.copy(), fitted.own + fitted.common
+    # those of the fits alone hold where the noise was open
+    factor = fitted.factor
+    for _ in range(REPEATS):
+        near[:, own] = pulled(found[:, own], covariance)
+        for i, path in enumerate(paths):
+            gradient, fisher = path.information(near[i], own)
+            inverse = np.linalg.inv(fisher + np.diag(SPREADS[own] ** -2.0))
+            covariance[i] = factor * inverse + fitted.common[i]
+            found[i, own] = near[i, own] + inverse @ gradient
+    return replace(fitted, phi=found, own=covariance - fitted.common), near
+
+
+def sequence(data: Measurement) -> tuple[Array, Array]:
+    """Return all readings (readings, elements) and the sign of the pulse before each but the first, 0
+    where a reading follows a reading."""
+    readings, sign = [data.before[0], data.after[0]], [1.0 if data.up[0] else -1.0]
+    for k in range(1, len(data.up)):
+        if not np.array_equal(data.before[k], data.after[k - 1]):
+            readings.append(data.before[k])
+            sign.append(0.0)
+        readings.append(data.after[k])
+        sign.append(1.0 if data.up[k] else -1.0)
+    return np.stack(readings), np.array(sign)
+
+
+def _alone(
+    kind: Kind,
+    readings: Array,
+    sign: Array,
+    parts: tuple[Array, Array, Mask],
+    scale: Scale,
+    unit: float,
+    *,
+    additive: bool,
+) -> _One:
+    """Fit one element alone, from several starts where its response can bend. Read noise is counted in
+    ``unit``."""
+    places, sizes, up = parts
+    normed = np.ascontiguousarray((readings - scale.centre) / scale.unit)
+    finer = float(np.log(unit / scale.unit))
+    path = Trajectory(normed, sign, kind.form, additive, kind.soft, finer)
+    at = ((places - scale.centre) / scale.unit, sizes / scale.unit, up)
+    free = np.array(kind.own + kind.shared, dtype=np.intp)
+    found = [
+        maximise([path], phi[None], free, np.array([], dtype=np.intp), Prior(phi, SPREADS))
+        for phi in _starts(kind, normed, sign, at, finer)
+    ]
+    best = max(found, key=lambda one: one.log_likelihood)
+    seen = float(places.max()), float(places.min())
+    return _One(path, scale, best.phi[0], best.log_likelihood, seen)
+
+
+def _starts(
+    kind: Kind, readings: Array, sign: Array, at: tuple[Array, Array, Mask], finer: float
+) -> Array:
+    phi = starts(kind, readings, sign, at, finer)
+    if SHARE not in kind.shared:
+        phi[:, SHARE] = NONE
+    return phi
+
+
+def has_read_noise(data: Measurement) -> bool:
+    """Whether readings are noisy, unless some element stops at an end: the same value after several
+    pulses in the same direction."""
+    for values in data.after.T:
+        for up, end in ((True, values.max()), (False, values.min())):
+            held = (values == end) & (data.up == up)
+            if np.any(held[3:] & held[2:-1] & held[1:-2] & held[:-3]):
+                return False
+    return True
+
+
+def _element(
+    name: str, kind: Kind, one: _One, fitted: Fitted, index: int, near: Array | None = None
+) -> ElementFit:
+    """Return an element with parameters, bounds, and errors by the derivatives of its coordinates, which
+    are those at ``near``."""
+    model, found = MODELS[name], fitted.phi[index]
+    phi = found if near is None else near
+    own = np.array(kind.own, dtype=np.intp)
+    shape = np.array([i for i in kind.shared if i not in (NOISE, SHARE)], dtype=np.intp)
+    inside = [list(kind.shared).index(int(i)) for i in shape]
+    covariance = fitted.own[index]
+    if not len(shape):
+        covariance = covariance + fitted.common[index]
+    slopes = _slopes(name, phi, one.scale, own)
+    whole = slopes @ covariance @ slopes.T
+    if len(shape):
+        by_shape = _slopes(name, phi, one.scale, shape)
+        by_shape[: len(model.names)][:2] = 0.0
+        whole = whole + by_shape @ fitted.shared[np.ix_(inside, inside)] @ by_shape.T
+    values = parameters(name, phi, one.scale) + slopes @ (found - phi)[own]
+    count = len(model.names)
+    theta, ends = values[:count], values[count:]
+    errors = np.sqrt(np.maximum(np.diag(whole)[count:], 0))
+    for i, bound in enumerate((HIGH, LOW)):
+        if not kind.soft and not _reached(one.path, found, bound):
+            ends[i], errors[i] = one.seen[i], np.inf
+    high, low = float(ends[0]), float(ends[1])
+    whole = whole[:count, :count]
+    point, error = point_error(model, theta, whole, low, high)
+    return ElementFit(
+        theta,
+        whole,
+        high,
+        low,
+        2 * one.scale.unit if kind.form == 2 else high - low,
+        fitted.pulse[0],
+        fitted.pulse[1],
+        point,
+        error,
+        float(errors[0]),
+        float(errors[1]),
+        one.seen,
+    )
+
+
+def _slopes(name: str, phi: Array, scale: Scale, free: Index) -> Array:
+    """Derivatives of the parameters by the coordinates ``free``, (parameters, free)."""
+    columns = []
+    for index in free:
+        ahead, behind = phi.copy(), phi.copy()
+        ahead[index] += 1e-5
+        behind[index] -= 1e-5
+        columns.append((parameters(name, ahead, scale) - parameters(name, behind, scale)) / 2e-5)
+    return np.stack(columns, axis=1)
+
+
+def _reached(path: Trajectory, phi: Array, bound: int) -> bool:
+    """Whether the readings tell that the element stopped at a bound."""
+    without = phi.copy()
+    without[bound] = np.inf if bound == HIGH else -np.inf
+    return path.log_likelihood(phi) - path.log_likelihood(without) > CERTAIN
