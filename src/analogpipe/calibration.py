@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
+from scipy.optimize import minimize_scalar
 
 from analogpipe import shared_shape
 from analogpipe.command import run as run_command
 from analogpipe.config import load_devices
-from analogpipe.determined import undetermined, usable_device
+from analogpipe.determined import UnusableError, undetermined, usable_device
 from analogpipe.device_fit import estimate_device, is_additive, true_parameters
 from analogpipe.devices import ExpStep, OneSided, PowStep, Pulsed, SoftBoundsReference
 from analogpipe.element_models import MODELS, Array, Mask, Model
 from analogpipe.files import FileError, write_text
 from analogpipe.fitting import ElementFit, Estimate, fit_element
+from analogpipe.formats import Format
 from analogpipe.likelihood import fit_array, has_read_noise
 from analogpipe.measurement import (
     TRAINS,
@@ -75,12 +77,23 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
     data = measure(truth, train_length(device), seed=seed, name=name)
     true = true_parameters(truth)
     true["symmetric_point"] = truth.symmetric_point()[0].numpy()
-    return _fit(tile, device, data, true)
+    return fit_measurement(tile, device, data, true)
 
 
-def calibrate_csv(tile: TileConfig, path: Path, reach: float | None) -> Calibration:
-    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`)."""
-    return _fit(tile, _fittable(tile), read_csv(path, reach), None)
+def calibrate_csv(
+    tile: TileConfig, path: Path, reach: float | None, form: Format = "pulses"
+) -> Calibration:
+    """Fit the device type of ``tile`` to a measured response (:func:`measurement.read_csv`).
+
+    Raises:
+        CalibrationError: the device has no pulse response, or none that such weights can have.
+        MeasurementError: the file cannot be used.
+    """
+    device = _fittable(tile)
+    try:
+        return fit_measurement(tile, device, read_csv(path, reach, form), None)
+    except UnusableError as error:
+        raise CalibrationError(f"{path}: {error}") from None
 
 
 def _fittable(tile: TileConfig) -> Pulsed:
@@ -123,13 +136,21 @@ def _pair(tile: TileConfig, device: OneSided, elements: int, seed: int, name: st
     return Calibration(tile, response, pd.DataFrame(columns), summary, note)
 
 
-def _fit(
+def fit_measurement(
     tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
 ) -> Calibration:
+    """Fit the type of ``device``, that of ``tile``, to a measurement; ``true``: the parameters of
+    elements that were simulated without read noise, else None.
+
+    Raises:
+        UnusableError: no device of the type can have such weights.
+    """
     model = MODELS[tile.device.kind]
     drawn, fits, pulse, read = _fits(device, data, noisy=true is None and has_read_noise(data))
     table = _element_table(model, fits, data)
-    if true is not None:
+    if true is None:
+        table["read_noise"] = read.value if read else 0.0
+    else:
         for column in [*model.names, "symmetric_point"]:
             table.insert(list(table).index(column), f"{column}_true", true[column])
     estimates = estimate_device(device, drawn, pulse)
@@ -153,7 +174,7 @@ def _fit(
     note = ""
     if reasons:
         note = "not determined by the data: " + ", ".join(f"{k} ({v})" for k, v in reasons.items())
-    response = _response_table(data, fits, model)
+    response = _response_table(data, fits, model, read.value if read else 0.0)
     return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary, note)
 
 
@@ -240,7 +261,9 @@ def _measured_points(
     return value, error
 
 
-def _response_table(data: Measurement, fits: list[ElementFit], model: Model | None) -> pd.DataFrame:
+def _response_table(
+    data: Measurement, fits: list[ElementFit], model: Model | None, read: float = 0.0
+) -> pd.DataFrame:
     """Trains of the first elements, with the noise-free train of the fitted element from the same
     start (nan without a model)."""
     frames = []
@@ -250,10 +273,15 @@ def _response_table(data: Measurement, fits: list[ElementFit], model: Model | No
             if not len(rows):
                 continue
             start = data.before[rows[0], element]
+            conductance = np.append(start, data.after[rows, element])
             fit = np.full(len(rows) + 1, np.nan)
             if model is not None:
-                fit = _train(model, fits[element], start, data.up[rows])
-            conductance = np.append(start, data.after[rows, element])
+                # a train that was interrupted begins anew
+                anew = data.before[rows[1:], element] != data.after[rows[:-1], element]
+                for part in np.split(np.arange(len(rows)), np.flatnonzero(anew) + 1):
+                    known = np.append(data.before[rows[part[0]], element], conductance[part + 1])
+                    ends = _train(model, fits[element], known, data.up[rows[part]], read)
+                    fit[part[0] : part[-1] + 2] = ends
             stride = len(rows) // POINTS | 1
             frames.append(
                 pd.DataFrame(
@@ -270,15 +298,28 @@ def _response_table(data: Measurement, fits: list[ElementFit], model: Model | No
     return pd.concat(frames, ignore_index=True)
 
 
-def _train(model: Model, fit: ElementFit, start: float, up: Mask) -> Array:
-    """Weights of the fitted element before and after each pulse, without noise."""
-    w = np.array(start)
-    weights = [start]
-    for is_up in up:
-        w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
-        w = np.clip(w, fit.low, fit.high)
-        weights.append(float(w))
-    return np.array(weights)
+def _train(model: Model, fit: ElementFit, readings: Array, up: Mask, read: float) -> Array:
+    """Weights of the fitted element before and after each pulse, without noise, from the first reading;
+    where ``read`` noise makes that one doubtful, from where all readings are met best."""
+
+    def weights(start: float) -> Array:
+        w = np.array(start)
+        passed = [start]
+        for is_up in up:
+            w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
+            w = np.clip(w, fit.low, fit.high)
+            passed.append(float(w))
+        return np.array(passed)
+
+    first = float(readings[0])
+    if read == 0:
+        return weights(first)
+    best = minimize_scalar(
+        lambda start: float(np.sum((weights(start) - readings) ** 2)),
+        bounds=(first - 4 * read, first + 4 * read),
+        method="bounded",
+    )
+    return weights(float(best.x))
 
 
 def write(calibration: Calibration, out: Path) -> None:

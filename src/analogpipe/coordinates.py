@@ -28,6 +28,12 @@ BLOCKS = 16
 """Most blocks of a run of like pulses whose means start a fit."""
 
 
+SPREADS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0])
+SOFT_SPREADS = np.array([3.0, 3.0, 1.5, 1.5, 1.0, 1.0, 1.0, 1.0, 3.0, 3.0])
+"""Spreads of the wide prior, in the order of NAMES: weights are counted in half ranges of the readings,
+so that all are wide against what an element can be. The second where slopes and bends are logarithms."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a device type is fitted: form of its steps, whether it stops where they vanish, coordinates of
@@ -37,6 +43,11 @@ class Kind:
     soft: bool
     own: tuple[int, ...]
     shared: tuple[int, ...] = (NOISE, SHARE)
+
+    @property
+    def spreads(self) -> Array:
+        """Spreads of the wide prior on its coordinates."""
+        return SOFT_SPREADS if self.soft else SPREADS
 
 
 _STEPS, _SLOPES, _BENDS, _ENDS = (UP, DOWN), (K_UP, K_DOWN), (N_UP, N_DOWN), (HIGH, LOW)
@@ -49,10 +60,6 @@ KINDS = {
     "exp_step": Kind(EXPONENTIAL, False, (*_STEPS, *_ENDS), (*_SLOPES, *_BENDS, NOISE, SHARE)),
     "pow_step": Kind(POWER, True, (*_STEPS, *_SLOPES, *_BENDS)),
 }
-
-SPREADS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0])
-"""Spreads of the wide prior, in the order of NAMES: weights are counted in half ranges of the readings,
-so that all are wide against what an element can be."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +129,12 @@ def starts(
     pulse, read = _noises(change, sign)
     phi[NOISE] = np.log(np.clip(pulse / typical, 0.03, 10))
     phi[SHARE] = np.log(max(read, 1e-5)) - phi[NOISE] - finer
+    if kind.soft:
+        phi[[K_UP, K_DOWN]] = np.log(phi[[K_UP, K_DOWN]])
+        phi[[N_UP, N_DOWN]] = 0.0
     if N_UP not in kind.own + kind.shared:
         return phi[None]
-    bends = (1.0, 0.4) if kind.form == POWER else (-2.0, 1.0, 4.0)
+    bends = (0.0, -1.0) if kind.form == POWER else (-2.0, 1.0, 4.0)
     tried = np.repeat(phi[None], len(bends), axis=0)
     tried[:, N_UP] = tried[:, N_DOWN] = bends
     return tried
@@ -152,23 +162,23 @@ def parameters(name: str, phi: Array, scale: Scale) -> Array:
     bounds = {}
     for way, s, k, n, sign in (("up", UP, K_UP, N_UP, 1.0), ("down", DOWN, K_DOWN, N_DOWN, -1.0)):
         size, slope, bend = unit * float(np.exp(phi[s])), float(phi[k]), float(phi[n])
+        if kind.soft:
+            slope, bend = float(np.exp(slope)), float(np.exp(bend))
         origin = -sign * centre / unit
         """Coordinate of the weight 0, in the direction of the pulses."""
         end = "b_max" if way == "up" else "b_min"
-        match kind.form:
-            case 0:
-                theta[f"s_{way}"] = size * (1 - slope * origin)
-                theta[f"k_{way}"] = slope * size / unit / theta[f"s_{way}"]
-                bounds[end] = centre + sign * unit / slope if slope else sign * np.inf
-            case 1:
-                bend = max(bend, LEAST_BEND)
-                bounds[end] = centre + sign * unit / (slope * bend) if slope else sign * np.inf
-                theta[f"g_{way}"] = 1 / bend
-                theta[f"s_{way}"] = size
-            case _:
-                bend = bend if abs(bend) > 1e-4 else 1e-4
-                theta[f"s_{way}"] = size
-                theta[f"q_{way}"], theta[f"r_{way}"] = slope / bend, bend / unit
+        theta[f"s_{way}"] = size
+        if kind.form == LINE:
+            theta[f"s_{way}"] = size * (1 - slope * origin)
+            theta[f"k_{way}"] = slope * size / unit / theta[f"s_{way}"]
+            bounds[end] = centre + sign * unit / slope if slope else sign * np.inf
+        elif kind.form == POWER:
+            bend = max(bend, LEAST_BEND)
+            bounds[end] = centre + sign * unit / (slope * bend)
+            theta[f"g_{way}"] = 1 / bend
+        else:
+            bend = bend if abs(bend) > 1e-4 else 1e-4
+            theta[f"q_{way}"], theta[f"r_{way}"] = slope / bend, bend / unit
     if name == "pow_step":
         reach = bounds["b_max"] - bounds["b_min"]
         for way, end, sign in (("up", "b_max", 1.0), ("down", "b_min", -1.0)):

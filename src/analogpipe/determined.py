@@ -17,6 +17,17 @@ FAR = 10.0
 """Ranges of the weights beyond which a bound makes no difference to the steps within."""
 
 
+OF = {
+    "w_max": ("b_max",),
+    "w_min": ("b_min",),
+    "dw_min": ("s_up", "s_down"),
+    "up_down": ("s_up", "s_down"),
+    "pow_gamma": ("g_up", "g_down"),
+    "pow_up_down": ("g_up", "g_down"),
+}
+"""Parameters of elements that those of the device are made of; spreads as their means."""
+
+
 class UnusableError(ValueError):
     """A measurement that no device of the type can have."""
 
@@ -31,6 +42,10 @@ def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> d
             reasons[name] = "no train reached it"
         elif not (np.isfinite(value) and np.isfinite(error)):
             reasons[name] = "the data say nothing of it"
+        elif 2 * sum(
+            bool(set(OF.get(name.removesuffix("_dtod"), ())) & set(fit.vague)) for fit in fits
+        ) > len(fits):
+            reasons[name] = "others are as likely"
         elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
             reasons[name] = f"its error is {error:.2g}"
     return reasons
@@ -59,11 +74,14 @@ def usable_device(
         "w_min": float(np.median([fit.seen[1] for fit in fits])),
     }
     reach = seen["w_max"] - seen["w_min"]
+    if seen["w_min"] > reach / 2 or seen["w_max"] < -reach / 2:
+        raise _unusable(device, seen, "0 is far outside")
     for name, sign in (("w_max", 1.0), ("w_min", -1.0)):
         value, error = estimates[name].value, estimates[name].error
         if not (np.isfinite(value) and np.isfinite(error)) or sign * value <= 0:
-            near = value if np.isfinite(value) and sign * value > 0 else seen[name]
-            values[name] = near
+            known = np.isfinite(value) and sign * value > 0
+            # the weight 0 is inside, if only just
+            values[name] = value if known else sign * max(sign * seen[name], 0.05 * reach)
         values[name] = sign * min(sign * values[name], FAR * reach)
     for name in ("up_down", "pow_up_down"):
         if name in values:
@@ -75,7 +93,12 @@ def usable_device(
         return type(device).model_validate(device.model_dump() | values)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UnusableError(
-            f"weights between {seen['w_min']:.4g} and {seen['w_max']:.4g} make no device of kind "
-            f"{getattr(device, 'kind')!r}: {reason}; shift or map them (reach)"  # noqa: B009
-        ) from None
+        raise _unusable(device, seen, reason) from None
+
+
+def _unusable(device: Pulsed, seen: Mapping[str, float], reason: str) -> UnusableError:
+    kind = getattr(device, "kind")  # noqa: B009 (each subclass declares its own literal)
+    return UnusableError(
+        f"weights between {seen['w_min']:.4g} and {seen['w_max']:.4g} make no device of kind {kind!r}: "
+        f"{reason}; map them to weights around 0 (--reach)"
+    )

@@ -79,14 +79,15 @@ def _shape(
     """Estimates of the parameters that only one device type has."""
     match device:
         case LinearStep():
-            high, low = of["w_max"].value, abs(of["w_min"].value)
+            high, low = of["w_max"], of["w_min"]
+            low = Estimate(abs(low.value), low.error)
             up, up_spread = population(theta["k_up"], error["k_up"])
             down, down_spread = population(theta["k_down"], error["k_down"])
             return {
-                "gamma_up": _scaled(up, high),
-                "gamma_down": _scaled(down, low),
-                "gamma_up_dtod": _scaled(up_spread, high),
-                "gamma_down_dtod": _scaled(down_spread, low),
+                "gamma_up": _times(up, high),
+                "gamma_down": _times(down, low),
+                "gamma_up_dtod": _times(up_spread, high),
+                "gamma_down_dtod": _times(down_spread, low),
             }
         case ExpStep():
             return _exponential(device, first)
@@ -109,6 +110,12 @@ def _shape(
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.error * abs(factor))
+
+
+def _times(one: Estimate, other: Estimate) -> Estimate:
+    # a bound that was never reached is the largest weight: the product means that weight
+    apart = one.value * other.error if np.isfinite(other.error) else 0.0
+    return Estimate(one.value * other.value, float(np.hypot(one.error * other.value, apart)))
 
 
 def _scale(device: Pulsed, fits: list[ElementFit]) -> list[Estimate]:

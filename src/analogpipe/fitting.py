@@ -1,9 +1,10 @@
 """Fitting the pulse response of single elements to their measured steps, and statistics over them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares, minimize_scalar
+from scipy.optimize import brentq, least_squares, minimize_scalar
 
 from analogpipe.element_models import Array, Mask, Model
 
@@ -30,6 +31,8 @@ class ElementFit:
     """Standard errors of the bounds; inf for one that was never reached."""
     seen: tuple[float, float] = (float("nan"), float("nan"))
     """Largest and smallest weight that was measured."""
+    vague: tuple[str, ...] = ()
+    """Parameters of the model that the readings of this element alone do not determine."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +214,17 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
 
     # the likelihood may have its maximum at 0, and far elements widen it beyond the middle ones
     result = minimize_scalar(deviance, bounds=(1e-6, 5), method="bounded")
-    spread = float(result.x) * wide
-    weight = 1 / (spread**2 + own)
-    error = float(np.sqrt(1 / np.sum(weight)))
-    variance_error = float(np.sqrt(2 / np.sum(weight**2)))
-    spread_error = variance_error / max(2 * spread, variance_error**0.5)
-    return Estimate(centre(spread), error), Estimate(spread, spread_error)
+    part = float(result.x)
+    spread = part * wide
+    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    # where the deviance has risen by 1.96 squared: at 0 a spread has no error by its curvature
+    rise = float(result.fun) + 1.96**2
+    end = brentq(lambda part: deviance(part) - rise, part, _beyond(deviance, part, rise))
+    return Estimate(centre(spread), error), Estimate(spread, (end * wide - spread) / 1.96)
+
+
+def _beyond(deviance: Callable[[float], float], part: float, rise: float) -> float:
+    """A value above ``part`` at which the deviance has risen beyond ``rise``."""
+    while deviance(part) < rise and part < 1e9:
+        part = 2 * part + 1e-6
+    return part

@@ -6,7 +6,6 @@ import numpy as np
 
 from analogpipe.coordinates import (
     KINDS,
-    SPREADS,
     Kind,
     Scale,
     blocks,
@@ -20,14 +19,29 @@ from analogpipe.measurement import Measurement
 from analogpipe.noise_split import Fitted, fit_noise
 from analogpipe.scoring import Prior, maximise
 from analogpipe.shrinkage import pulled
-from analogpipe.trajectory import HIGH, LOW, NOISE, SHARE, Index, Trajectory
+from analogpipe.trajectory import (
+    DOWN,
+    EXPONENTIAL,
+    HIGH,
+    K_DOWN,
+    K_UP,
+    LOW,
+    N_DOWN,
+    N_UP,
+    NOISE,
+    SHARE,
+    UP,
+    Index,
+    Trajectory,
+)
 
 REPEATS = 4
 """How often elements and their population are told from each other."""
 NONE = -30.0
 """Share of read noise where there is none."""
+HALF = float(np.log(2))
 CERTAIN = 2.0
-"""Gain in log-likelihood by which a bound is told to be there."""
+"""Gain in log-likelihood by which a bound, a slope or a bend is told."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,13 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
         _alone(kind, column, sign, part, one, unit, additive=additive)
         for column, part, one in zip(readings.T, parts, scale, strict=True)
     ]
+    if kind.form == EXPONENTIAL and len(ones) > 1:
+        ones = [_rescaled(one) for one in ones]
     phi = np.stack([one.phi for one in ones])
     shared = np.array(kind.shared, dtype=np.intp)
     if len(ones) > 1:
         phi[:, shared] = np.median(phi[:, shared], axis=0)
-    spreads = SPREADS.copy()
+    spreads = kind.spreads.copy()
     # the noise is integrated over, with a measure of its own
     spreads[[NOISE, SHARE]] = 1e6
     paths = [one.path for one in ones]
@@ -81,13 +97,13 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
     )
     elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
     together = [one.path for one in ones]
-    fitted, near = _as_drawn(together, fitted, np.array(kind.own, dtype=np.intp))
+    fitted, near = _as_drawn(together, fitted, kind)
     drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
     value, error = fitted.read
     return ArrayFit(elements, drawn, Estimate(*fitted.pulse), Estimate(value * unit, error * unit))
 
 
-def _as_drawn(paths: list[Trajectory], fitted: Fitted, own: Index) -> tuple[Fitted, Array]:
+def _as_drawn(paths: list[Trajectory], fitted: Fitted, kind: Kind) -> tuple[Fitted, Array]:
     """Return the fit with coordinates and covariances as they are told from where all elements say that
     each lies, and these places, (elements, coordinates).
 
@@ -96,6 +112,7 @@ def _as_drawn(paths: list[Trajectory], fitted: Fitted, own: Index) -> tuple[Fitt
     """
     if len(paths) == 1:
         return fitted, fitted.phi
+    own = np.array(kind.own, dtype=np.intp)
     near, found, covariance = fitted.phi.copy(), fitted.phi.copy(), fitted.own + fitted.common
     # those of the fits alone hold where the noise was open
     factor = fitted.factor
@@ -103,7 +120,7 @@ def _as_drawn(paths: list[Trajectory], fitted: Fitted, own: Index) -> tuple[Fitt
         near[:, own] = pulled(found[:, own], covariance)
         for i, path in enumerate(paths):
             gradient, fisher = path.information(near[i], own)
-            inverse = np.linalg.inv(fisher + np.diag(SPREADS[own] ** -2.0))
+            inverse = np.linalg.inv(fisher + np.diag(kind.spreads[own] ** -2.0))
             covariance[i] = factor * inverse + fitted.common[i]
             found[i, own] = near[i, own] + inverse @ gradient
     return replace(fitted, phi=found, own=covariance - fitted.common), near
@@ -141,7 +158,7 @@ def _alone(
     at = ((places - scale.centre) / scale.unit, sizes / scale.unit, up)
     free = np.array(kind.own + kind.shared, dtype=np.intp)
     found = [
-        maximise([path], phi[None], free, np.array([], dtype=np.intp), Prior(phi, SPREADS))
+        maximise([path], phi[None], free, np.array([], dtype=np.intp), Prior(phi, kind.spreads))
         for phi in _starts(kind, normed, sign, at, finer)
     ]
     best = max(found, key=lambda one: one.log_likelihood)
@@ -156,6 +173,23 @@ def _starts(
     if SHARE not in kind.shared:
         phi[:, SHARE] = NONE
     return phi
+
+
+def _rescaled(one: _One) -> _One:
+    """Return an element on the scale of its bounds, to which the shape of its response refers."""
+    phi = one.phi.copy()
+    if not (_reached(one.path, phi, HIGH) and _reached(one.path, phi, LOW)):
+        return one
+    larger = float(phi[HIGH] - phi[LOW]) / 2
+    phi[[UP, DOWN]] -= np.log(larger)
+    phi[[K_UP, K_DOWN, N_UP, N_DOWN]] *= larger
+    phi[[HIGH, LOW]] /= larger
+    path = replace(
+        one.path,
+        readings=one.path.readings / larger,
+        finer=one.path.finer - float(np.log(larger)),
+    )
+    return replace(one, path=path, phi=phi, scale=replace(one.scale, unit=one.scale.unit * larger))
 
 
 def has_read_noise(data: Measurement) -> bool:
@@ -203,7 +237,7 @@ def _element(
         whole,
         high,
         low,
-        2 * one.scale.unit if kind.form == 2 else high - low,
+        2 * one.scale.unit if kind.form == EXPONENTIAL else high - low,
         fitted.pulse[0],
         fitted.pulse[1],
         point,
@@ -211,7 +245,31 @@ def _element(
         float(errors[0]),
         float(errors[1]),
         one.seen,
+        _vague(kind, one, found),
     )
+
+
+def _vague(kind: Kind, one: _One, phi: Array) -> tuple[str, ...]:
+    """Return parameters that could as well be others: where slope or bend may be half or twice as large
+    and all else is fitted anew, the readings are hardly less likely."""
+    if not kind.soft:
+        return ()
+    vague: list[str] = []
+    free = np.array(kind.own, dtype=np.intp)
+    nothing = np.array([], dtype=np.intp)
+    prior = Prior(phi, kind.spreads)
+    for way, end, k, n in (("up", "b_max", K_UP, N_UP), ("down", "b_min", K_DOWN, N_DOWN)):
+        shape = n if n in kind.own else k
+        rest = free[free != shape]
+        for shift in (-HALF, HALF):
+            other = phi.copy()
+            other[shape] += shift
+            found = maximise([one.path], other[None], rest, nothing, prior)
+            lost = one.path.log_likelihood(phi) - one.path.log_likelihood(found.phi[0])
+            if lost < CERTAIN:
+                vague += [end] if shape == k else [end, f"g_{way}", f"s_{way}"]
+                break
+    return tuple(vague)
 
 
 def _slopes(name: str, phi: Array, scale: Scale, free: Index) -> Array:

@@ -19,7 +19,7 @@ from analogpipe.trajectory import DOWN, NOISE, SHARE, UP, Index, Trajectory
 REACH = 5.0
 """How far the logarithm of the share is followed from its best value: beyond, one noise is nothing
 beside the other."""
-NODES, WIDTHS, NEAR = 17, 3.5, 0.3
+NODES, WIDTHS, NEAR = 11, 3.0, 0.3
 """Shares at which elements are fitted, over so many standard errors to each side; the difference that
 tells the error."""
 UNLIKELY = 8.0
@@ -104,7 +104,7 @@ def _peak(profile: _Profile, start: float) -> tuple[float, float]:
         lambda share: -profile.at(float(share))[0],
         bounds=(min(start, profile.even) - REACH, max(start, profile.even) + REACH),
         method="bounded",
-        options={"xatol": 0.1},
+        options={"xatol": 0.2},
     )
     middle = float(best.x)
     value = profile.at(middle)[0]

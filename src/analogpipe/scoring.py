@@ -101,7 +101,7 @@ def maximise(
             break
         else:
             damping = max(damping, 1e-4) * 10
-    inverse: Array = np.linalg.inv(system.own)
+    inverse = np.linalg.inv(system.own).astype(np.float64)
     inner = inverse @ system.cross
     middle: Array = np.linalg.inv(system.shared - np.einsum("eij,eik->jk", system.cross, inner))
     return Maximum(phi, inverse, inner @ middle @ inner.transpose(0, 2, 1), middle, value)

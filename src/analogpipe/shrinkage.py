@@ -18,15 +18,15 @@ def pulled(values: Array, covariance: Array) -> Array:
     count, size = values.shape
     if count == 1:
         return values
-    precision = np.linalg.inv(covariance)
+    precision = np.linalg.pinv(covariance, hermitian=True)
     middle = np.median(values, axis=0)
     error = np.median(np.diagonal(covariance, axis1=1, axis2=2), axis=0)
     spread = np.diag((np.median(np.abs(values - middle), axis=0) / 0.6745) ** 2 + error / count)
     weighed = (precision @ values[..., None])[..., 0]
     found = values
     for _ in range(ROUNDS):
-        inverse = np.linalg.inv(spread)
-        posterior = np.linalg.inv(precision + inverse)
+        inverse = np.linalg.pinv(spread, hermitian=True)
+        posterior = np.linalg.pinv(precision + inverse, hermitian=True)
         found = (posterior @ (weighed + inverse @ middle)[..., None])[..., 0]
         middle = found.mean(axis=0)
         apart = found - middle

@@ -23,7 +23,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 NAMES = ("s_up", "s_down", "k_up", "k_down", "n_up", "n_down", "high", "low", "noise", "share")
 """Coordinates of an element: logarithms of the steps at 0, their relative decrease (up, down, each
-in the direction of its pulses), the bend of the response, bounds, and logarithms of the noise of a
+in the direction of its pulses) and the bend of the response (where steps vanish at the bounds, their
+logarithms, too: both are positive), bounds, and logarithms of the noise of a
 pulse over its size and of the noise of a reading over that of a pulse."""
 UP, DOWN, K_UP, K_DOWN, N_UP, N_DOWN, HIGH, LOW, NOISE, SHARE = range(len(NAMES))
 LINE, POWER, EXPONENTIAL = range(3)
@@ -135,9 +136,10 @@ class Trajectory:
         whole[SHARE] += self.finer
         if not self.soft:
             return whole
+        whole[K_UP : N_DOWN + 1] = np.exp(whole[K_UP : N_DOWN + 1])
         for bound, k, n, way in ((HIGH, K_UP, N_UP, 1.0), (LOW, K_DOWN, N_DOWN, -1.0)):
-            part = phi[k] * (max(phi[n], LEAST_BEND) if self.form == POWER else 1.0)
-            whole[bound] = way / part if part > 1e-9 else way * np.inf
+            part = whole[k] * (max(whole[n], LEAST_BEND) if self.form == POWER else 1.0)
+            whole[bound] = way / part
         return whole
 
     def innovations(self, phi: Array) -> Array:
