@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from analogpipe import shared_shape
 from analogpipe.command import run as run_command
 from analogpipe.config import load_devices
-from analogpipe.determined import UnusableError, undetermined, usable_device
+from analogpipe.determined import UnusableError, in_words, undetermined, usable_device
 from analogpipe.device_fit import estimate_device, is_additive, true_parameters
 from analogpipe.devices import ExpStep, OneSided, PowStep, Pulsed, SoftBoundsReference
 from analogpipe.element_models import MODELS, Array, Mask, Model
@@ -171,9 +171,7 @@ def fit_measurement(
     if read is not None:
         rows.append(_read_noise(read))
     summary = pd.DataFrame(rows)
-    note = ""
-    if reasons:
-        note = "not determined by the data: " + ", ".join(f"{k} ({v})" for k, v in reasons.items())
+    note = in_words(reasons)
     response = _response_table(data, fits, model, read.value if read else 0.0)
     return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary, note)
 
@@ -281,7 +279,9 @@ def _response_table(
                 for part in np.split(np.arange(len(rows)), np.flatnonzero(anew) + 1):
                     known = np.append(data.before[rows[part[0]], element], conductance[part + 1])
                     ends = _train(model, fits[element], known, data.up[rows[part]], read)
-                    fit[part[0] : part[-1] + 2] = ends
+                    fit[part + 1] = ends[1:]
+                    if part[0] == 0:
+                        fit[0] = ends[0]
             stride = len(rows) // POINTS | 1
             frames.append(
                 pd.DataFrame(

@@ -45,10 +45,25 @@ def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> d
         elif 2 * sum(
             bool(set(OF.get(name.removesuffix("_dtod"), ())) & set(fit.vague)) for fit in fits
         ) > len(fits):
-            reasons[name] = "others are as likely"
+            reasons[name] = "other values fit as well"
         elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
             reasons[name] = f"its error is {error:.2g}"
+    for way in ("up", "down"):
+        end = "w_max" if way == "up" else "w_min"
+        for name in (f"gamma_{way}", f"gamma_{way}_dtod"):
+            # of linear steps: the slope over the bound, not known where the bound is not
+            if end in reasons and name in estimates and "A_up" not in estimates:
+                reasons.setdefault(name, f"{end} is not known")
     return reasons
+
+
+def in_words(reasons: Mapping[str, str]) -> str:
+    """Return one line that names what is undetermined, by reason; empty for nothing."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    parts = [f"{', '.join(group)} ({reason})" for reason, group in names.items()]
+    return f"not determined by the data: {'; '.join(parts)}" if parts else ""
 
 
 def usable_device(

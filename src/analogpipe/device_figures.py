@@ -46,6 +46,8 @@ def calibrated(tables: dict[str, pd.DataFrame], name: str) -> Figure:
     (panels[1] if measured and not alternates else last).set_xlabel("pulse")
     if len(points):
         _points(last, points[points.index.isin(response["element"])])
+    if measured:
+        panels[1].set_xlim(top.get_xlim())
     for axes in panels[: 1 + measured + alternates]:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, handlelength=1.2)
@@ -62,6 +64,7 @@ def _residuals(axes: Axes, response: pd.DataFrame, read: float) -> None:
     trains(axes, axes, shown.assign(conductance=shown["conductance"] - shown["fit"], fit=0.0), 200)
     label = f"± 2 read noise ({read:.2g})"
     axes.axhspan(-2 * read, 2 * read, color="black", alpha=0.12, linewidth=0, label=label)
+    axes.margins(y=0.25)  # room for the legend
     axes.set(title="residuals: measured less fit without noise", ylabel="weight")
 
 

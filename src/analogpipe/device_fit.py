@@ -9,7 +9,7 @@ from analogpipe.devices import (
     Pulsed,
 )
 from analogpipe.element_models import MODELS, Array
-from analogpipe.fitting import ElementFit, Estimate, population
+from analogpipe.fitting import ElementFit, Estimate, bounds_population, population
 from analogpipe.pulse_response import Affine, Exponential, Power, Response
 
 
@@ -40,7 +40,6 @@ def estimate_device(
         for step, factor in zip(steps, scale, strict=True)
     ]
     larger = max(steps, key=lambda step: step.value)
-    dw_min = larger.value
     sum_of = error["s_up"] ** 2 + error["s_down"] ** 2
     cross = np.array([2 * fit.covariance[0, 1] for fit in fits]) * scale[0].value * scale[1].value
     half = (theta["s_up"] + theta["s_down"]) / 2, (theta["s_up"] - theta["s_down"]) / 2
@@ -53,20 +52,32 @@ def estimate_device(
     noise = np.array([fit.noise for fit in fits])
     estimates = {
         "dw_min": larger,
-        "dw_min_dtod": _scaled(gain, 1 / dw_min),
+        "dw_min_dtod": _over(gain, larger),
         "dw_min_std": pulse or population(noise, np.array([fit.noise_error for fit in fits]))[0],
-        "up_down": _scaled(difference, 2 / dw_min),
-        "up_down_dtod": _scaled(ratio, 1 / dw_min),
+        "up_down": _over(_scaled(difference, 2), larger),
+        "up_down_dtod": _over(ratio, larger),
     }
-    bounds = {"b_max": [fit.high for fit in fits], "b_min": [fit.low for fit in fits]}
-    doubt = {"b_max": [fit.high_error for fit in fits], "b_min": [fit.low_error for fit in fits]}
-    for name, parameter in (("b_max", "w_max"), ("b_min", "w_min")):
-        values = theta.get(name, np.array(bounds[name]))
-        centre, width = population(values, error.get(name, np.array(doubt[name])))
+    for name, parameter, way in (("b_max", "w_max", 1.0), ("b_min", "w_min", -1.0)):
+        if name in theta:
+            centre, width = population(theta[name], error[name])
+        else:
+            centre, width = _hard_bound(fits, way)
         estimates[parameter] = centre
-        estimates[f"{parameter}_dtod"] = _scaled(width, 1 / abs(centre.value))
+        estimates[f"{parameter}_dtod"] = _over(width, centre)
     estimates |= _shape(device, theta, error, estimates, fits[0])
     return estimates
+
+
+def _hard_bound(fits: list[ElementFit], way: float) -> tuple[Estimate, Estimate]:
+    """Mean and spread of the bound in the direction ``way``, of models whose steps do not tell it."""
+    up = way > 0
+    values = np.array([fit.high if up else fit.low for fit in fits])
+    errors = np.array([fit.high_error if up else fit.low_error for fit in fits])
+    if not errors.any():
+        return population(values, errors)
+    seen = np.array([fit.seen[0 if up else 1] for fit in fits])
+    centre, width = bounds_population(way * values, errors, way * seen)
+    return Estimate(way * centre.value, centre.error), width
 
 
 def _shape(
@@ -100,9 +111,9 @@ def _shape(
             half, ratio = population((theta["g_up"] - theta["g_down"]) / 2, own)
             return {
                 "pow_gamma": larger,
-                "pow_gamma_dtod": _scaled(gain, 1 / larger.value),
-                "pow_up_down": _scaled(half, 2 / larger.value),
-                "pow_up_down_dtod": _scaled(ratio, 1 / larger.value),
+                "pow_gamma_dtod": _over(gain, larger),
+                "pow_up_down": _over(_scaled(half, 2), larger),
+                "pow_up_down_dtod": _over(ratio, larger),
             }
         case _:
             return {}
@@ -110,6 +121,15 @@ def _shape(
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.error * abs(factor))
+
+
+def _over(one: Estimate, other: Estimate) -> Estimate:
+    """Ratio of two independent estimates: exact for that of a spread to a mean."""
+    if other.value == 0:
+        return Estimate(0.0, float("nan"))
+    ratio = one.value * (1 / abs(other.value))
+    apart = ratio * other.error / other.value if np.isfinite(other.error) else float("inf")
+    return Estimate(ratio, float(np.hypot(one.error / other.value, apart)))
 
 
 def _times(one: Estimate, other: Estimate) -> Estimate:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, least_squares, minimize_scalar
+from scipy.optimize import brentq, least_squares, minimize, minimize_scalar
+from scipy.special import log_ndtr
 
 from analogpipe.element_models import Array, Mask, Model
 
@@ -46,6 +47,9 @@ class Steps:
     low: float
     stopped: bool
     """Whether bounds stopped the element at both ends, where its steps had not vanished."""
+    errors: tuple[float, float]
+    """Errors of the bounds high and low: 0 where pulses ended at the same weight more than once, else inf,
+    for models whose steps do not tell bounds."""
     groups: tuple[Array, Array, Mask, Array]
     """Means of place and size, polarity and number of groups of like steps (:func:`_groups`)."""
 
@@ -63,7 +67,9 @@ def steps_of(model: Model, before: Array, after: Array, up: Mask) -> Steps:
     w, s, u = before[use], step[use], up[use]
     ends = step[up & (after == high)], step[~up & (after == low)]
     stopped = all(len(end) > 2 and end.max() > 0.05 * step[step > 0].mean() for end in ends)
-    return Steps(w, s, u, high, low, stopped, _groups(w, s, u))
+    held = [model.clips and len(end) < 2 for end in ends]
+    errors = (float("inf") if held[0] else 0.0, float("inf") if held[1] else 0.0)
+    return Steps(w, s, u, high, low, stopped, errors, _groups(w, s, u))
 
 
 def fit_element(
@@ -138,6 +144,7 @@ def conclude(
         float(np.sqrt(variance / (2 * freedom))),
         point,
         error,
+        *data.errors,
         seen=(data.high, data.low),
     )
 
@@ -221,6 +228,27 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
     rise = float(result.fun) + 1.96**2
     end = brentq(lambda part: deviance(part) - rise, part, _beyond(deviance, part, rise))
     return Estimate(centre(spread), error), Estimate(spread, (end * wide - spread) / 1.96)
+
+
+def bounds_population(values: Array, errors: Array, seen: Array) -> tuple[Estimate, Estimate]:
+    """Mean and spread of bounds of which some were never reached (infinite errors): these lie beyond the
+    weight that was ``seen``, (elements,) each, all in the direction of the bound from 0."""
+    reached = np.isfinite(errors)
+    if reached.all() or 2 * reached.sum() <= len(values):
+        return population(values, np.where(2 * reached.sum() > len(values), errors, np.inf))
+    known, own, beyond = values[reached], errors[reached] ** 2, seen[~reached]
+
+    def deviance(place: Array) -> float:
+        mean, variance = place[0], np.exp(2 * place[1])
+        inside = np.sum(np.log(variance + own) + (known - mean) ** 2 / (variance + own))
+        return float(inside - 2 * np.sum(log_ndtr((mean - beyond) / np.sqrt(variance))))
+
+    start = np.array([known.mean(), np.log(known.std() + 1e-3 * abs(known.mean()))])
+    mean, size = minimize(deviance, start, method="Nelder-Mead").x
+    spread = float(np.exp(size))
+    # those beyond count for less: their errors are left out
+    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    return Estimate(float(mean), error), Estimate(spread, error / 2**0.5)
 
 
 def _beyond(deviance: Callable[[float], float], part: float, rise: float) -> float:

@@ -91,7 +91,7 @@ def _columns(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     frames = []
     for element, (up, down) in enumerate(zip(ups, downs, strict=True)):
         rise, fall = _values(path, table, up), _values(path, table, down)
-        if abs(fall[0] - rise[-1]) > abs(fall[0] - rise[0]):
+        if abs(fall[0] - rise[-1]) > abs(rise[-1] - rise[0]) / 2:
             raise MeasurementError(
                 f"{path}: column {down!r} begins at {fall[0]:.4g}, not where {up!r} ends "
                 f"({rise[-1]:.4g}); down pulses follow up pulses"
@@ -170,9 +170,12 @@ def _found_turn(path: Path, values: NDArray[np.float64]) -> tuple[int, float]:
     for way in (1.0, -1.0):
         coarse = max(len(values) // 100, 1)
         _, best = min((rest(turn, way), turn) for turn in places[::coarse])
-        near = places[max(best - coarse, 0) : best + coarse + 1]
-        found.append(min((rest(turn, way), turn, way) for turn in near))
-    least, turn, way = min(found)
+        near = places[max(best - 10 * coarse, 0) : best + 10 * coarse + 1]
+        found += [(rest(turn, way), turn, way) for turn in near]
+    least = min(found)[0]
+    # of those that the noise does not tell apart, where both trains are most alike
+    even = [one for one in found if one[0] <= least * (1 + 12 / len(values))]
+    _, turn, way = min(even, key=lambda one: (abs(2 * one[1] - len(values) + 1), one[0]))
     if least > ROUGH * float(np.sum((values - values.mean()) ** 2)):
         raise MeasurementError(
             f"{path}: the values do not rise and fall once; use the format 'pulses'"

@@ -40,8 +40,12 @@ REPEATS = 4
 NONE = -30.0
 """Share of read noise where there is none."""
 HALF = float(np.log(2))
+OUTSIDE = 20.0
+"""A bound so far away that it is none, in half ranges."""
+REACHED = 6.0
+"""Gain in log-likelihood by which a bound is told from noise that slows an element by chance."""
 CERTAIN = 2.0
-"""Gain in log-likelihood by which a bound, a slope or a bend is told."""
+"""Loss in log-likelihood that rules out another slope or bend."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,16 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
         _alone(kind, column, sign, part, one, unit, additive=additive)
         for column, part, one in zip(readings.T, parts, scale, strict=True)
     ]
+    told = np.ones(len(ones), dtype=bool)
     if kind.form == EXPONENTIAL and len(ones) > 1:
+        # the shape refers to the range: where that is not known an element says nothing of it
+        told = np.array(
+            [all(_reached(kind, one.path, one.phi, end) for end in (HIGH, LOW)) for one in ones]
+        )
+        told |= not told.any()
+    whole = ones
+    ones = [one for one, known in zip(whole, told, strict=True) if known]
+    if kind.form == EXPONENTIAL and len(whole) > 1:
         ones = [_rescaled(one) for one in ones]
     phi = np.stack([one.phi for one in ones])
     shared = np.array(kind.shared, dtype=np.intp)
@@ -95,6 +108,8 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
     fitted = fit_noise(
         paths, phi, np.array(kind.own, dtype=np.intp), shared, Prior(phi.copy(), spreads)
     )
+    if not told.all():
+        ones, fitted = _completed(kind, whole, ones, told, fitted)
     elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
     together = [one.path for one in ones]
     fitted, near = _as_drawn(together, fitted, kind)
@@ -175,12 +190,40 @@ def _starts(
     return phi
 
 
-def _rescaled(one: _One) -> _One:
-    """Return an element on the scale of its bounds, to which the shape of its response refers."""
+def _completed(
+    kind: Kind, whole: list[_One], told: list[_One], which: Mask, fitted: Fitted
+) -> tuple[list[_One], Fitted]:
+    """Return all elements: those that did not reach their bounds with the shape of the others, on the
+    range that suits them best."""
+    own = np.array(kind.own, dtype=np.intp)
+    shared = np.array(kind.shared, dtype=np.intp)
+    nothing = np.array([], dtype=np.intp)
+    count = len(whole)
+    ones, phi = list(whole), np.empty((count, fitted.phi.shape[1]))
+    covariance = np.zeros((2, count, len(own), len(own)))
+    phi[which], covariance[0, which], covariance[1, which] = fitted.phi, fitted.own, fitted.common
+    for i, one in zip(np.flatnonzero(which), told, strict=True):
+        ones[i] = one
+    for i in np.flatnonzero(~which):
+        best = -np.inf
+        for larger in np.linspace(1, 3, 9):
+            tried = _rescaled(whole[i], float(larger))
+            start = tried.phi[None].copy()
+            start[0, shared] = fitted.phi[0, shared]
+            found = maximise([tried.path], start, own, nothing, Prior(start[0], kind.spreads))
+            # the density of the readings in their own unit
+            value = found.log_likelihood - len(tried.path.sign) * float(np.log(larger))
+            if value > best:
+                best, ones[i], phi[i] = value, tried, found.phi[0]
+                covariance[0, i] = fitted.factor * found.own[0]
+    return ones, replace(fitted, phi=phi, own=covariance[0], common=covariance[1])
+
+
+def _rescaled(one: _One, larger: float = 0.0) -> _One:
+    """Return an element on a ``larger`` scale, or on that of its bounds, to which the shape of its
+    response refers."""
     phi = one.phi.copy()
-    if not (_reached(one.path, phi, HIGH) and _reached(one.path, phi, LOW)):
-        return one
-    larger = float(phi[HIGH] - phi[LOW]) / 2
+    larger = larger or float(phi[HIGH] - phi[LOW]) / 2
     phi[[UP, DOWN]] -= np.log(larger)
     phi[[K_UP, K_DOWN, N_UP, N_DOWN]] *= larger
     phi[[HIGH, LOW]] /= larger
@@ -193,12 +236,12 @@ def _rescaled(one: _One) -> _One:
 
 
 def has_read_noise(data: Measurement) -> bool:
-    """Whether readings are noisy, unless some element stops at an end: the same value after several
+    """Whether readings are noisy, unless some element stops at an end: the same value after two
     pulses in the same direction."""
     for values in data.after.T:
         for up, end in ((True, values.max()), (False, values.min())):
             held = (values == end) & (data.up == up)
-            if np.any(held[3:] & held[2:-1] & held[1:-2] & held[:-3]):
+            if np.any(held[1:] & held[:-1]):
                 return False
     return True
 
@@ -227,7 +270,7 @@ def _element(
     theta, ends = values[:count], values[count:]
     errors = np.sqrt(np.maximum(np.diag(whole)[count:], 0))
     for i, bound in enumerate((HIGH, LOW)):
-        if not kind.soft and not _reached(one.path, found, bound):
+        if not kind.soft and not _reached(kind, one.path, found, bound):
             ends[i], errors[i] = one.seen[i], np.inf
     high, low = float(ends[0]), float(ends[1])
     whole = whole[:count, :count]
@@ -283,8 +326,18 @@ def _slopes(name: str, phi: Array, scale: Scale, free: Index) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _reached(path: Trajectory, phi: Array, bound: int) -> bool:
-    """Whether the readings tell that the element stopped at a bound."""
-    without = phi.copy()
-    without[bound] = np.inf if bound == HIGH else -np.inf
-    return path.log_likelihood(phi) - path.log_likelihood(without) > CERTAIN
+def _reached(kind: Kind, path: Trajectory, phi: Array, bound: int) -> bool:
+    """Whether the readings tell that the element stopped at a bound: several are near, and without it
+    they are less likely, all else fitted anew."""
+    way = 1.0 if bound == HIGH else -1.0
+    read = float(np.exp(phi[NOISE] + phi[SHARE] + path.finer))
+    pulse = float(np.exp(phi[NOISE] + phi[UP if way > 0 else DOWN]))
+    near = np.abs(path.readings[1:] - phi[bound]) < 3 * np.hypot(read, pulse)
+    if np.count_nonzero(near & (path.sign == way)) < 3:
+        return False
+    free = np.array([i for i in kind.own if i != bound], dtype=np.intp)
+    other = phi.copy()
+    other[bound] = way * OUTSIDE
+    nothing = np.array([], dtype=np.intp)
+    found = maximise([path], other[None], free, nothing, Prior(other, kind.spreads)).phi[0]
+    return path.log_likelihood(phi) - path.log_likelihood(found) > REACHED

@@ -16,6 +16,8 @@ from analogpipe.element_models import Array
 from analogpipe.scoring import Maximum, Prior, maximise
 from analogpipe.trajectory import DOWN, NOISE, SHARE, UP, Index, Trajectory
 
+FAR = 15.0
+"""Farthest share from the start: one noise is nothing beside the other long before."""
 REACH = 5.0
 """How far the logarithm of the share is followed from its best value: beyond, one noise is nothing
 beside the other."""
@@ -42,12 +44,13 @@ class Fitted:
 
 
 class _Profile:
-    """Fits at given shares of reading noise, each started from the last."""
+    """Fits at given shares of reading noise, each started from the nearest that is known."""
 
     def __init__(
         self, elements: list[Trajectory], phi: Array, own: Index, shared: Index, prior: Prior
     ) -> None:
-        self.elements, self.phi, self.own, self.shared = elements, phi, own, shared
+        self.elements, self.own, self.shared = elements, own, shared
+        self.known = [(float(phi[0, SHARE]), phi)]
         self.prior = prior
         finer = np.array([one.finer for one in elements])
         self.even = float((phi[:, [UP, DOWN]].mean(axis=1) - finer).mean())
@@ -55,13 +58,13 @@ class _Profile:
 
     def at(self, share: float) -> tuple[float, Maximum]:
         """Restricted log-likelihood, maximal over the other coordinates, and the fit."""
-        phi = self.phi.copy()
+        phi = min(self.known, key=lambda one: abs(one[0] - share))[1].copy()
         phi[:, SHARE] = share
         # the whole noise that the readings show at this share
         errors = [one.innovations(row) for one, row in zip(self.elements, phi, strict=True)]
         phi[:, NOISE] += np.log(np.mean([np.mean(e**2 / v) for e, v in errors])) / 2
         found = maximise(self.elements, phi, self.own, self.shared, self.prior)
-        self.phi = found.phi
+        self.known.append((share, found.phi))
         value = found.log_likelihood + float(np.linalg.slogdet(found.own)[1].sum()) / 2
         # flat in the angle between both noises, so that each may be 0
         return value - float(np.log(np.cosh(share - self.even))) / 2, found
@@ -87,7 +90,6 @@ def fit_noise(
     value, found = profile.at(middle)
     values, fits = [value], [found]
     for side in (-1, 1):
-        profile.phi = found.phi
         for k in range(1, NODES // 2 + 1):
             value, fit = profile.at(middle + side * step * k)
             values.append(value)
@@ -100,13 +102,14 @@ def fit_noise(
 
 def _peak(profile: _Profile, start: float) -> tuple[float, float]:
     """Return the best share and the distance at which its neighbours are looked at."""
+    # from where each element alone has it: far away are fits of other kinds
     best = minimize_scalar(
-        lambda share: -profile.at(float(share))[0],
-        bounds=(min(start, profile.even) - REACH, max(start, profile.even) + REACH),
-        method="bounded",
-        options={"xatol": 0.2},
+        lambda share: -profile.at(float(np.clip(share, start - FAR, start + FAR)))[0],
+        bracket=(start - NEAR, start + NEAR),
+        method="brent",
+        options={"xtol": 0.03, "maxiter": 12},
     )
-    middle = float(best.x)
+    middle = float(np.clip(best.x, start - FAR, start + FAR))
     value = profile.at(middle)[0]
     near = [profile.at(middle + side * NEAR)[0] for side in (-1, 1)]
     bend = (2 * value - sum(near)) / NEAR**2
