@@ -179,7 +179,9 @@ def test_a_bound_that_was_never_reached_is_said_to_be_unknown(tmp_path) -> None:
     sign = _train(200, 200)
     path = _written(tmp_path, _pulsed(device, sign, 0.0, 0.01, 1), sign)
     result = calibrate_csv(TileConfig(device=device), path, None)
-    assert "w_max (no train reached it)" in result.note
+    notes = result.summary.set_index("parameter").note
+    assert notes["w_max"] == notes["w_min"] == "undetermined: no train reached it"
+    assert "w_max, w_min (no train reached it)" in result.note
     # usable: as far as the element was seen to go
     fitted = result.tile.device
     assert isinstance(fitted, ConstantStep)

@@ -132,9 +132,9 @@ def starts(
     if kind.soft:
         phi[[K_UP, K_DOWN]] = np.log(phi[[K_UP, K_DOWN]])
         phi[[N_UP, N_DOWN]] = 0.0
-    if N_UP not in kind.own + kind.shared:
+    if kind.form != EXPONENTIAL:
         return phi[None]
-    bends = (0.0, -1.0) if kind.form == POWER else (-2.0, 1.0, 4.0)
+    bends = (-2.0, 1.0, 4.0)
     tried = np.repeat(phi[None], len(bends), axis=0)
     tried[:, N_UP] = tried[:, N_DOWN] = bends
     return tried

@@ -35,7 +35,7 @@ from analogpipe.trajectory import (
     Trajectory,
 )
 
-REPEATS = 4
+REPEATS = 2
 """How often elements and their population are told from each other."""
 NONE = -30.0
 """Share of read noise where there is none."""
@@ -44,6 +44,8 @@ OUTSIDE = 20.0
 """A bound so far away that it is none, in half ranges."""
 REACHED = 6.0
 """Gain in log-likelihood by which a bound is told from noise that slows an element by chance."""
+SURE = 0.1
+"""Error of their logarithms below which half and twice need not be tried."""
 CERTAIN = 2.0
 """Loss in log-likelihood that rules out another slope or bend."""
 
@@ -84,38 +86,41 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
         _alone(kind, column, sign, part, one, unit, additive=additive)
         for column, part, one in zip(readings.T, parts, scale, strict=True)
     ]
-    told = np.ones(len(ones), dtype=bool)
-    if kind.form == EXPONENTIAL and len(ones) > 1:
-        # the shape refers to the range: where that is not known an element says nothing of it
-        told = np.array(
-            [all(_reached(kind, one.path, one.phi, end) for end in (HIGH, LOW)) for one in ones]
-        )
-        told |= not told.any()
-    whole = ones
+    ones, fitted = _together(kind, ones)
+    elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
+    fitted, near = _as_drawn([one.path for one in ones], fitted, kind)
+    drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
+    value, error = fitted.read
+    return ArrayFit(elements, drawn, Estimate(*fitted.pulse), Estimate(value * unit, error * unit))
+
+
+def _together(kind: Kind, whole: list[_One]) -> tuple[list[_One], Fitted]:
+    """Fit elements with what they share: noise, and the shape of exponential devices.
+
+    That shape refers to the range between the bounds: an element that did not reach them says nothing of
+    it, and gets that of the others.
+    """
+    bends = kind.form == EXPONENTIAL and len(whole) > 1
+    told = np.array(
+        [
+            not bends or all(_reached(kind, one.path, one.phi, end) for end in (HIGH, LOW))
+            for one in whole
+        ]
+    )
+    told |= not told.any()
     ones = [one for one, known in zip(whole, told, strict=True) if known]
-    if kind.form == EXPONENTIAL and len(whole) > 1:
+    if bends:
         ones = [_rescaled(one) for one in ones]
     phi = np.stack([one.phi for one in ones])
     shared = np.array(kind.shared, dtype=np.intp)
-    if len(ones) > 1:
+    if len(whole) > 1:
         phi[:, shared] = np.median(phi[:, shared], axis=0)
     spreads = kind.spreads.copy()
     # the noise is integrated over, with a measure of its own
     spreads[[NOISE, SHARE]] = 1e6
-    paths = [one.path for one in ones]
-    if exact:
-        phi[:, SHARE] = NONE
-    fitted = fit_noise(
-        paths, phi, np.array(kind.own, dtype=np.intp), shared, Prior(phi.copy(), spreads)
-    )
-    if not told.all():
-        ones, fitted = _completed(kind, whole, ones, told, fitted)
-    elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
-    together = [one.path for one in ones]
-    fitted, near = _as_drawn(together, fitted, kind)
-    drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
-    value, error = fitted.read
-    return ArrayFit(elements, drawn, Estimate(*fitted.pulse), Estimate(value * unit, error * unit))
+    paths, own = [one.path for one in ones], np.array(kind.own, dtype=np.intp)
+    fitted = fit_noise(paths, phi, own, shared, Prior(phi.copy(), spreads))
+    return _completed(kind, whole, ones, told, fitted) if not told.all() else (ones, fitted)
 
 
 def _as_drawn(paths: list[Trajectory], fitted: Fitted, kind: Kind) -> tuple[Fitted, Array]:
@@ -288,11 +293,11 @@ def _element(
         float(errors[0]),
         float(errors[1]),
         one.seen,
-        _vague(kind, one, found),
+        _vague(kind, one, found, fitted.own[index]),
     )
 
 
-def _vague(kind: Kind, one: _One, phi: Array) -> tuple[str, ...]:
+def _vague(kind: Kind, one: _One, phi: Array, covariance: Array) -> tuple[str, ...]:
     """Return parameters that could as well be others: where slope or bend may be half or twice as large
     and all else is fitted anew, the readings are hardly less likely."""
     if not kind.soft:
@@ -304,6 +309,8 @@ def _vague(kind: Kind, one: _One, phi: Array) -> tuple[str, ...]:
     for way, end, k, n in (("up", "b_max", K_UP, N_UP), ("down", "b_min", K_DOWN, N_DOWN)):
         shape = n if n in kind.own else k
         rest = free[free != shape]
+        if covariance[kind.own.index(shape), kind.own.index(shape)] < SURE**2:
+            continue
         for shift in (-HALF, HALF):
             other = phi.copy()
             other[shape] += shift

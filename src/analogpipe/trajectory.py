@@ -36,6 +36,9 @@ LEAST_BEND = 0.1
 LEAST_READ = 1e-6
 """Least read noise, in ranges of an element."""
 
+STEP = 1e-6
+"""Difference of a coordinate for derivatives."""
+
 
 def _compiled(function: F) -> F:
     return cast(F, njit(cache=True, error_model="numpy")(function))
@@ -156,14 +159,13 @@ class Trajectory:
 
     def information(self, phi: Array, free: Index) -> tuple[Array, Array]:
         """Gradient of the log-likelihood by the coordinates ``free``, and their Fisher information."""
-        error, variance = self.innovations(phi)
+        here = self.innovations(phi)
+        error, variance = here
         slopes = np.empty((len(free), 2, len(error)))
         for i, index in enumerate(free):
-            h = 1e-5
-            ahead, behind = phi.copy(), phi.copy()
-            ahead[index] += h
-            behind[index] -= h
-            slopes[i] = (self.innovations(ahead) - self.innovations(behind)) / (2 * h)
+            ahead = phi.copy()
+            ahead[index] += STEP
+            slopes[i] = (self.innovations(ahead) - here) / STEP
         by_error, by_variance = slopes[:, 0] / np.sqrt(variance), slopes[:, 1] / variance
         scaled = error / np.sqrt(variance)
         gradient = by_variance @ (scaled**2 - 1) / 2 - by_error @ scaled
