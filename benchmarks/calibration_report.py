@@ -77,10 +77,10 @@ def can_be_trained(tile: TileConfig) -> bool:
     return bool(torch.isfinite(layer.tile.weight).all())
 
 
-def cell(device: Pulsed, pulses: int, read: float, elements: int) -> dict[str, float]:
+def cell(device: Pulsed, pulses: int, read: float, elements: int, number: int) -> dict[str, float]:
     """Calibrate a few measurements of one cell."""
     pulls, unknown, usable = [], 0, True
-    for seed in range(REPEATS[elements]):
+    for seed in range(10 * number, 10 * number + REPEATS[elements]):
         data = measured(device, pulses, read, elements, seed)
         result = fit_measurement(TileConfig(device=device), device, data, None)
         usable &= can_be_trained(result.tile)
@@ -123,7 +123,7 @@ def grid() -> pd.DataFrame:
                 dw_min=1.2 / states, up_down=asymmetry, dw_min_std=pulse, **shape, **spread
             )
             pulses = max(int(length * states), 10)
-            found = cell(device, pulses, read * 1.2, elements)
+            found = cell(device, pulses, read * 1.2, elements, len(rows))
             values = {
                 "kind": device.kind,  # type: ignore[attr-defined]
                 "asymmetry": asymmetry,

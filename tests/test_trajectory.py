@@ -88,9 +88,9 @@ def test_read_noise_biases_no_parameter(tmp_path, elements: int, read: float) ->
             assert name in result.note
 
 
-def _coverage(read: float, repeats: int, sign: np.ndarray) -> dict[str, float]:
+def _coverage(read: float, repeats: int, sign: np.ndarray, seed: int = 1) -> dict[str, float]:
     """Part of single elements whose parameters lie in their 95 % intervals."""
-    values = _pulsed(SOFT, sign, -0.7, read, repeats)
+    values = _pulsed(SOFT, sign, -0.7, read, repeats, seed)
     true = {"s_up": 0.002, "s_down": 0.002, "b_max": 0.9, "b_min": -0.9}
     inside = dict.fromkeys([*true, "noise", "read"], 0)
     for column in values.T:

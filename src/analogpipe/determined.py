@@ -48,13 +48,30 @@ def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> d
             reasons[name] = "other values fit as well"
         elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
             reasons[name] = f"its error is {error:.2g}"
-    for way in ("up", "down"):
-        end = "w_max" if way == "up" else "w_min"
-        for name in (f"gamma_{way}", f"gamma_{way}_dtod"):
-            # of linear steps: the slope over the bound, not known where the bound is not
-            if end in reasons and name in estimates and "A_up" not in estimates:
-                reasons.setdefault(name, f"{end} is not known")
+    for way, end in (("up", "w_max"), ("down", "w_min")):
+        for name, reason in _shape(estimates, reasons, way, end).items():
+            reasons.setdefault(name, reason)
     return reasons
+
+
+def _shape(
+    estimates: Mapping[str, Estimate], reasons: Mapping[str, str], way: str, end: str
+) -> dict[str, str]:
+    """Undetermined slopes of linear steps and shapes of exponential ones, which refer to bounds."""
+    rate, factor = f"gamma_{way}", f"A_{way}"
+    if rate not in estimates:
+        return {}
+    if factor not in estimates:
+        names = (rate, f"{rate}_dtod")
+        return dict.fromkeys(names, f"{end} is not known") if end in reasons else {}
+    value, error = estimates[rate].value, estimates[rate].error
+    names = (rate, factor, "dw_min", "dw_min_dtod", "up_down", "up_down_dtod")
+    if "w_max" in reasons or "w_min" in reasons:
+        return dict.fromkeys(names, "the range is not known")
+    # at the ends of the rates that are tried (shared_shape.RATES) the fit gives no error
+    if not 1e-6 * abs(value) < error < abs(value) / 4:
+        return dict.fromkeys(names, "other values fit as well")
+    return {}
 
 
 def in_words(reasons: Mapping[str, str]) -> str:

@@ -21,6 +21,10 @@ FAR = 15.0
 REACH = 5.0
 """How far the logarithm of the share is followed from its best value: beyond, one noise is nothing
 beside the other."""
+FLAT = 0.65
+"""The measure over shares: at 1 flat in the noise of a pulse where that is the smaller one, and in that of a
+reading where that is, so that each may be 0; at 0 flat in the logarithms, so that each is. The value is
+that at which intervals cover what they say (tests/test_trajectory.py)."""
 NODES, WIDTHS, NEAR = 11, 3.0, 0.3
 """Shares at which elements are fitted, over so many standard errors to each side; the difference that
 tells the error."""
@@ -66,8 +70,7 @@ class _Profile:
         found = maximise(self.elements, phi, self.own, self.shared, self.prior)
         self.known.append((share, found.phi))
         value = found.log_likelihood + float(np.linalg.slogdet(found.own)[1].sum()) / 2
-        # flat in the angle between both noises, so that each may be 0
-        return value - float(np.log(np.cosh(share - self.even))) / 2, found
+        return value - FLAT * float(np.log(np.cosh(share - self.even))), found
 
 
 def fit_noise(
