@@ -62,8 +62,8 @@ def _shape(
     if rate not in estimates:
         return {}
     if factor not in estimates:
-        names = (rate, f"{rate}_dtod")
-        return dict.fromkeys(names, f"{end} is not known") if end in reasons else {}
+        slopes = (rate, f"{rate}_dtod")
+        return dict.fromkeys(slopes, f"{end} is not known") if end in reasons else {}
     value, error = estimates[rate].value, estimates[rate].error
     names = (rate, factor, "dw_min", "dw_min_dtod", "up_down", "up_down_dtod")
     if "w_max" in reasons or "w_min" in reasons:
