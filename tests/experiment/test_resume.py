@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analogpipe.experiment import provenance
+from analogpipe.experiment import provenance, record
 from analogpipe.experiment import train as training
 from analogpipe.experiment.train import train
 from analogpipe.files import FileError
@@ -104,7 +104,7 @@ def test_removing_a_run_leaves_what_is_not_of_it(make_run, kill, tmp_path):
     kill(make_run(2), tmp_path)
     (tmp_path / "run.json").touch()
     (tmp_path / "notes.txt").touch()
-    training.remove(tmp_path)
+    record.remove(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -152,7 +152,7 @@ def test_a_killed_run_is_extended_and_the_longer_one_killed_too(make_run, kill, 
         def full(*_: object) -> None:
             raise Killed
 
-        patch.setattr(training, "_write", full)
+        patch.setattr(training, "write", full)
         with pytest.raises(Killed):
             train(make_run(3), out, others="extend")
     train(make_run(3), out, others="extend")
@@ -174,7 +174,7 @@ def test_what_cannot_be_extended_says_why(make_run, tmp_path, monkeypatch):
     assert "holds no checkpoint" in refusal(make_run(3))
     train(make_run(2, decay="cosine"), out, keep=True)
     assert "training.decay is cosine, whose rates depend" in refusal(make_run(3, decay="cosine"))
-    training.remove(out)
+    record.remove(out)
     train(make_run(2), out, keep=True)
     assert "allowed: more than the 2" in refusal(make_run(1))
     assert "learning_rate: 0.1, here 0.2" in refusal(make_run(3, rate=0.2))
