@@ -131,3 +131,22 @@ def test_what_no_stream_can_stand_for_is_refused(draw, start: int, message: str,
     run = Pipeline(modules, table, loss=cross_entropy, batch=batch, lr=lr)
     with pytest.raises(StageError, match=message):
         run.run()
+
+
+@pytest.mark.gpu
+def test_dropout_on_a_gpu_is_the_same_in_any_number_of_stages_and_over_a_checkpoint() -> None:
+    def made(stages: int) -> Pipeline:
+        modules, options = pipeline_parts("sync", stages, 9, 4, dropout=True)
+        own = options | {"batch": lambda b: tuple(t.cuda() for t in batch(b))}
+        return Pipeline([module.cuda() for module in modules], **own)
+
+    one, many, first, second = made(1), made(4), made(4), made(4)
+    before = torch.cuda.get_rng_state()
+    one.run()
+    many.run()
+    first.run(until=13)
+    second.load_state_dict(first.state_dict())
+    second.run()
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert same(weights(one), weights(many))
+    assert same(weights(one), weights(second))

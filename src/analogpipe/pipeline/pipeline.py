@@ -75,7 +75,7 @@ class Pipeline:
         if len(stages) != count:
             raise StageError(f"{len(stages)} modules given, the schedule has {count} stages")
         refuse_modules(stages)
-        self._rates = _one_for_each(lr, count)
+        self._rates = _of_stages(lr, count)
         stash = MODE[schedule.name].stashes
         if prediction is not None and stash:
             raise StageError("prediction is for modes with live weights, not for async-stash")
@@ -83,6 +83,7 @@ class Pipeline:
         self.clock = 0
         self.trace: list[Executed] | None = [] if trace else None
         self._batch = batch
+        self._ran = False
         self._stages: dict[int, Stage] = {}
         self._delayed: dict[int, bool] = {}
         for i in range(count) if only is None else [only]:
@@ -105,13 +106,11 @@ class Pipeline:
             for i, stage in self._stages.items()
             for what in ("forward", "backward")
         }
-        self._ran = False
         here = slice(None) if only is None else schedule.stage == only + 1
         columns = (schedule.clock, schedule.stage, schedule.kind, schedule.micro_batch)
         self._table = tuple(column[here] for column in columns)
-        self.losses = torch.full(
-            (schedule.micro_batches,), float("nan"), device=_device(stages[-1])
-        )
+        shape, device = (schedule.micro_batches,), _device(stages[-1])
+        self.losses = torch.full(shape, float("nan"), device=device)
         self._kept_from: dict[int, int] = {}
         self._finished = np.zeros(count + 1, dtype=np.int64)  # backwards by stage, before the clock
         self._outputs: dict[int, dict[int, Message]] = {i: {} for i in range(count)}
@@ -273,7 +272,7 @@ class Pipeline:
         """Say that the work is done."""
 
 
-def _one_for_each(lr: LearningRate | Sequence[LearningRate], count: int) -> list[LearningRate]:
+def _of_stages(lr: LearningRate | Sequence[LearningRate], count: int) -> list[LearningRate]:
     rates = [lr] * count if callable(lr) else list(lr)
     if len(rates) != count:
         raise StageError(f"{len(rates)} learning rates given for {count} stages")
