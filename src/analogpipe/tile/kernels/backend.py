@@ -58,6 +58,36 @@ class Kernels(Protocol):
         Also returns which rows (b,) bound management has to read again, None for none.
         """
 
+    def take(
+        self,
+        residual: Tensor,
+        unit: Tensor,
+        first: int,
+        count: int,
+        gain: float,
+        limit: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Take whole pulses off ``count`` rows of ``residual`` (out, in) in place, in turn from row
+        ``first`` on; return what they make the device do: flat places (n,) int64 and their pulses
+        (n,) int32, negative for down (both may be scratch memory).
+
+        An element loses ``n = trunc(residual / unit)`` of ``unit`` (out,). Its row is written by a train
+        of ``m = min(ceil(max|n| gain), limit)`` slots, in each of which it fires with probability
+        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost.
+        """
+
+    def pulse(
+        self,
+        state: Tensor,
+        response: Response,
+        places: Tensor,
+        pulses: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        """Give the elements of ``state`` (out, in) at flat ``places`` their ``pulses``, as of
+        :meth:`take`, one after the other."""
+
     def block(
         self,
         rows: slice,

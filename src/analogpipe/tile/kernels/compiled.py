@@ -11,7 +11,7 @@ from torch.autograd.graph import increment_version
 
 from analogpipe.device.response import Response
 from analogpipe.tile.config import ReadoutConfig, UpdateConfig
-from analogpipe.tile.kernels import loops, plain
+from analogpipe.tile.kernels import loops, plain, programming
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY, UNIT
 from analogpipe.tile.scratch import kept, scratch
@@ -109,6 +109,44 @@ def read(
     found = loops.convert(array(y), *space.back, words, *numbers)
     again = found and config.bound_management == "iterative"
     return y, space.saturated.clone() if again else None
+
+
+def take(
+    residual: Tensor,
+    unit: Tensor,
+    first: int,
+    count: int,
+    gain: float,
+    limit: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Take whole pulses off rows of a residual, in one pass (scratch memory)."""
+    places = scratch("places", (residual.numel(),), residual, torch.int64)
+    pulses = scratch("pulses", (residual.numel(),), residual, torch.int32)
+    words = _seed(residual).draw(generator)
+    numbers = first, count, gain, limit
+    found = programming.take(
+        array(residual), array(unit), *numbers, words, array(places), array(pulses)
+    )
+    increment_version(residual)
+    return places[:found], pulses[:found]
+
+
+def pulse(
+    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+) -> None:
+    """Give elements their pulses: in one loop where steps are linear in the weight."""
+    linear = response.linear()
+    if linear is None:
+        plain.pulse(state, response, places, pulses, generator)
+        return
+    steps = (array(part.reshape(2, -1)) for part in (response.base, *linear))
+    bounds = (array(part.reshape(-1)) for part in (response.low, response.high))
+    numbers = response.noise, response.additive
+    words = _seed(state).draw(generator)
+    where = array(places), array(pulses)
+    programming.pulse(array(state.view(-1)), *where, *steps, *bounds, *numbers, words)
+    increment_version(state)
 
 
 class LinearBlock(plain.Block):
