@@ -6,11 +6,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from analogpipe.experiment import own
 from analogpipe.experiment.decoder import decoder
 from analogpipe.layer.base import initial
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, ResNet
+from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, PythonModel, ResNet
 from analogpipe.tile.config import TileConfig
 
 
@@ -27,6 +28,8 @@ def build(
     Raises:
         ValueError: the images are too small for the network.
     """
+    if isinstance(config, PythonModel):
+        return own.blocks(config, shape, classes, tile, seed)
     layers = Layers(tile, seed)
     if isinstance(config, Mlp):
         return _mlp(config, layers, math.prod(shape), classes)

@@ -7,9 +7,7 @@ import typer
 
 from analogpipe.files import write_json, write_text
 from analogpipe.jobs.command import run as run_command
-from analogpipe.profile.profile import Profile
-from analogpipe.profile.reference import reference
-from analogpipe.tile.config import TileConfig
+from analogpipe.profile.reference import SCHEMAS, reference
 
 
 def main(
@@ -17,8 +15,8 @@ def main(
     page: Annotated[Path, typer.Option(help="file for the reference")],
 ) -> None:
     """Write the schemas and the reference."""
-    write_json(schemas / "profile.schema.json", Profile.model_json_schema())
-    write_json(schemas / "tile.schema.json", TileConfig.model_json_schema())
+    for name, schema in SCHEMAS.items():
+        write_json(schemas / f"{name}.schema.json", schema())
     write_text(page, reference())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
 from analogpipe.pipeline.optimizer import Make
 from analogpipe.pipeline.stage import Loss, Stage, StageError, under
+from analogpipe.schedule.modes import MODE
 from analogpipe.schedule.staleness import counted_versions
 from analogpipe.schedule.table import Action, Schedule, validate
 
@@ -62,7 +63,8 @@ class Pipeline:
         self._rates = [lr] * count if callable(lr) else list(lr)
         if len(self._rates) != count:
             raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
-        if prediction is not None and schedule.name == "async-stash":
+        stash = MODE[schedule.name].stashes
+        if prediction is not None and stash:
             raise StageError("prediction is for modes with live weights, not for async-stash")
         self.schedule = schedule
         self.clock = 0
@@ -77,7 +79,7 @@ class Pipeline:
             self._stages[i] = Stage(
                 stages[i],
                 loss=loss if i == count - 1 else None,
-                stash=schedule.name == "async-stash",
+                stash=stash,
                 prediction=None
                 if prediction is None or not self._delayed[i]
                 else Prediction(stages[i], gaps.tolist(), prediction),

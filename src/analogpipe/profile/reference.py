@@ -1,7 +1,9 @@
 """The JSON schemas of the configuration files, and the reference that people read, both from the models."""
 
+from collections.abc import Callable
 from typing import Any
 
+from analogpipe.device.presets import PRESETS
 from analogpipe.profile.profile import Profile
 from analogpipe.tile.config import TileConfig
 
@@ -12,6 +14,27 @@ A devices file maps names to tiles. Unknown keys, wrong types and values out of 
 anything starts. This page is generated from the models (`make docs`); the same models as JSON schemas for
 editors are in `workflow/schemas/`.
 """
+
+
+def devices_schema() -> dict[str, Any]:
+    """Return the schema of a devices file: tiles by name, each maybe a preset with changes."""
+    tile = TileConfig.model_json_schema()
+    definitions = tile.pop("$defs")
+    tile["properties"] = {"preset": {"enum": [*PRESETS]}, **tile["properties"]}
+    return {
+        "$defs": {**definitions, "TileConfig": tile},
+        "additionalProperties": {"$ref": "#/$defs/TileConfig"},
+        "title": "Devices",
+        "type": "object",
+    }
+
+
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "profile": Profile.model_json_schema,
+    "tile": TileConfig.model_json_schema,
+    "devices": devices_schema,
+}
+"""The schemas of the configuration files, in workflow/schemas/."""
 
 
 def reference() -> str:
