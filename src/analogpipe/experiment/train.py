@@ -1,19 +1,14 @@
-"""One training run: data, network, pipeline, the metrics of each epoch, checkpoints."""
+"""One training run: data, network, pipeline, the metrics of each epoch."""
 
-import json
 from pathlib import Path
 
-import pandas as pd
-
-from analogpipe.experiment import data, provenance
+from analogpipe.experiment import data
 from analogpipe.experiment.course import Course
 from analogpipe.experiment.evaluation import evaluate
+from analogpipe.experiment.record import write
 from analogpipe.experiment.run import make_pipeline
-from analogpipe.files import write_json, write_text
 from analogpipe.pipeline.processes import is_leader
-from analogpipe.profile.profile import METRICS, Run
-from analogpipe.schedule.table import Schedule
-from analogpipe.schedule.text import to_text
+from analogpipe.profile.profile import Run
 
 
 def train(run: Run, out: Path, file: Path | None = None) -> None:
@@ -44,23 +39,5 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
     pipeline.run()
     pipeline.close()
     if is_leader():
-        _write(run, pipeline.schedule, course, out)
+        write(run, pipeline.schedule, course, out)
         course.clear()
-
-
-def _write(run: Run, schedule: Schedule, course: Course, out: Path) -> None:
-    """Write the files of a finished run; run.json comes last and says that it is complete."""
-    metrics = pd.DataFrame(course.rows, columns=list(METRICS))
-    write_text(out / "schedule.txt", to_text(schedule))
-    write_text(out / "metrics.csv", metrics.to_csv(index=False))
-    write_json(
-        out / "run.json",
-        {
-            "config": json.loads(run.model_dump_json()),
-            "cycles": schedule.cycles,
-            "density": schedule.density,
-            "micro_batches": schedule.micro_batches,
-            "wall_seconds": round(course.seconds, 3),
-            **provenance.environment(run.compute.device),
-        },
-    )

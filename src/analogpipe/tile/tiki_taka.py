@@ -54,21 +54,37 @@ class TikiTakaArray(Array):
         """Whether updates are transferred."""
         return config.transfer is not None
 
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """True: the fast array takes pulses sample by sample."""
+        return True
+
     def keep(self, weight: Tensor) -> None:
         """Give ``weight`` to the slow array."""
         kind = RewrittenArray if RewrittenArray.takes(self.config) else PulsedArray
         self.slow = kind(weight, self.config, self.streams)
+        self.slow.watched = False  # that is done here
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """What reads see: that of the slow array."""
         return self.slow.weight
 
+    def place(self, weight: Tensor) -> None:
+        """Set the slow array; the fast one goes to its symmetric points, the digital buffer stays
+        (AIHWKit: ``set_weights`` of both compounds)."""
+        self.slow.place(weight)
+        self.fast.copy_(self._reference)
+
+    def hold(self) -> None:
+        """Bring the fast array into its bounds."""
+        torch.clamp(self.fast, self.response.low, self.response.high, out=self.fast)
+
     def moved(self, device: torch.device) -> None:
         """Bring the elements of the fast array to ``device``."""
         self.response = self.response.to(device)
 
-    def update(self, change: Change, lr: float) -> None:
+    def change(self, change: Change, lr: float) -> None:
         """Update the fast array, and transfer if due.
 
         ``lr`` scales the transfer; the fast array has its own rate, ``fast_lr`` (0: also ``lr``).
