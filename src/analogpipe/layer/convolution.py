@@ -102,12 +102,12 @@ class AnalogConv2d(AnalogLayer):
             y = self.windows.convolve(x, self.matrix())
             return y if self.bias is None else y + self.bias.view(-1, 1, 1)
         x = x.contiguous()
-        out: Tensor = _Conv.apply(x, self.bias, self.anchor, self)  # type: ignore[no-untyped-call]
-        return out
+        read = _Conv.apply(x, self.read_bias(), self.anchor, self)  # type: ignore[no-untyped-call]
+        return self.scaled(read)
 
-    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
-        """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
-        self.tile.change(Positions(x, e, self.windows, self.matrix(), self.analog_bias), lr)
+    def wanted(self, x: Tensor, e: Tensor) -> Positions:
+        """Return the change that all samples and positions want: x (b, in, h, w), e (b, out, h', w')."""
+        return Positions(x, e, self.windows, self.matrix(), self.analog_bias)
 
     def extra_repr(self) -> str:
         """Sizes, bias and device."""
@@ -237,15 +237,16 @@ class _Conv(torch.autograd.Function):
     ) -> Tensor:
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
-        y = layer.read_forward(x)
+        y = layer.tile.scales.fixed(layer.read_forward(x))
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
     @staticmethod
-    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer
         e = e.contiguous()
-        layer.leave(x, e, ctx)
-        grad_x = layer.read_backward(e, x) if ctx.needs_input_grad[0] else None
+        gradient = layer.learn(x, e, ctx)
+        scaled = layer.tile.scales.fixed(e)
+        grad_x = layer.read_backward(scaled, x) if ctx.needs_input_grad[0] else None
         grad_bias = e.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_bias, None, None
+        return grad_x, grad_bias, gradient, None

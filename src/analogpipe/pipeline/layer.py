@@ -1,8 +1,9 @@
 """What a pipeline knows of layers whose weights are no parameters, such as analog ones."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -23,3 +24,11 @@ class ArrayLayer(Protocol):
 
     def weights(self) -> list[Tensor]:
         """Return the live tensors of the weights that a forward pass reads."""
+
+
+@runtime_checkable
+class ArrayGroup(Protocol):
+    """A module with several array layers that are read at the same time."""
+
+    def arrays(self) -> Sequence[nn.Module]:
+        """Return them."""

@@ -202,6 +202,11 @@ class MappingConfig(BaseModel):
     max_output_size: Annotated[int, Field(ge=0)] = 0
     """Rows of an array; as before."""
 
+    def fits(self, outputs: int, inputs: int) -> bool:
+        """Return whether a matrix fits one array."""
+        sizes = (outputs, self.max_output_size), (inputs, self.max_input_size)
+        return all(not most or size <= most for size, most in sizes)
+
 
 class RefreshConfig(BaseModel):
     """When and how a pair of one-sided elements is refreshed (AIHWKit: OneSidedUnitCell)."""

@@ -140,12 +140,13 @@ def pulse(
     if linear is None:
         plain.pulse(state, response, places, pulses, generator)
         return
-    steps = (array(part.reshape(2, -1)) for part in (response.base, *linear))
-    bounds = (array(part.reshape(-1)) for part in (response.low, response.high))
+    base, offset, slope = (array(part.reshape(2, -1)) for part in (response.base, *linear))
+    low, high = array(response.low.reshape(-1)), array(response.high.reshape(-1))
+    elements = base, offset, slope, low, high
     numbers = response.noise, response.additive
     words = _seed(state).draw(generator)
     where = array(places), array(pulses)
-    programming.pulse(array(state.view(-1)), *where, *steps, *bounds, *numbers, words)
+    programming.pulse(array(state.view(-1)), *where, *elements, *numbers, words)
     increment_version(state)
 
 

@@ -28,8 +28,14 @@ def word(seed: Any, place: int) -> Any:
 @compiled("f4(u8)", __file__)
 def normal(bits: Any) -> Any:
     """Return a normal number of 64 random bits, as :func:`analogpipe.tile.kernels.loops.add_normal`."""
-    one, two = np.int16(bits & np.uint64(65535)), np.int16((bits >> np.uint64(16)) & np.uint64(65535))
-    three, four = np.int16((bits >> np.uint64(32)) & np.uint64(65535)), np.int16(bits >> np.uint64(48))
+    one, two = (
+        np.int16(bits & np.uint64(65535)),
+        np.int16((bits >> np.uint64(16)) & np.uint64(65535)),
+    )
+    three, four = (
+        np.int16((bits >> np.uint64(32)) & np.uint64(65535)),
+        np.int16(bits >> np.uint64(48)),
+    )
     total = np.float32(one) + np.float32(two) + np.float32(three)
     t = (total + np.float32(four) + _TWO) * _UNIT
     s = t * t
