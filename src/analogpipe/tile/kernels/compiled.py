@@ -121,12 +121,15 @@ def take(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Take whole pulses off rows of a residual, in one pass (scratch memory)."""
-    places = scratch("places", (residual.numel(),), residual, torch.int64)
-    pulses = scratch("pulses", (residual.numel(),), residual, torch.int32)
-    words = _seed(residual).draw(generator)
+    size, columns = residual.numel(), residual.shape[1]
+    # an element more: loops write before they know whether it counts
+    places = scratch("places", (size + 1,), residual, torch.int64)
+    pulses = scratch("pulses", (size + 1,), residual, torch.int32)
+    room = scratch("due", (4, columns + 1), residual, torch.int32)
+    words = kept(("due", columns), lambda: Seed(columns // 4 + 2, residual)).draw(generator)
     numbers = first, count, gain, limit
     found = programming.take(
-        array(residual), array(unit), *numbers, words, array(places), array(pulses)
+        array(residual), array(unit), *numbers, words, array(room), array(places), array(pulses)
     )
     increment_version(residual)
     return places[:found], pulses[:found]
