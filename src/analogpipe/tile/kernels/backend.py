@@ -58,6 +58,35 @@ class Kernels(Protocol):
         Also returns which rows (b,) bound management has to read again, None for none.
         """
 
+    def largest(self, maps: Tensor) -> Tensor:
+        """Return the largest size of ``maps`` (b, g, c, h, w) over the channels, (b, g, h, w)."""
+
+    def levels(
+        self, maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool = False
+    ) -> Tensor:
+        """Return ``maps`` (b, g, c, h, w) in levels of ``unit``, (b, 1, 1, 1, 1) or (b, g, 1, h, w), as
+        scratch memory: rounded if ``step`` is not 0, clipped if ``bound`` is not; with ``back``, times
+        ``unit`` again."""
+
+    def convert(
+        self,
+        maps: Tensor,
+        gain: Tensor,
+        scale: Tensor,
+        config: ReadoutConfig,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """Bring products ``maps`` (b, g, c, h, w) through the output converter in place.
+
+        They become levels by ``gain`` and values by ``scale``, (b, g, 1, h, w) both. Also returns where
+        (b, g, 1, h, w) bound management has to read again, None for nowhere.
+        """
+
+    def add_scaled_normal(
+        self, maps: Tensor, deviation: Tensor, generator: torch.Generator
+    ) -> None:
+        """Add to ``maps`` (b, g, c, h, w) normal numbers of a ``deviation`` (b, g, 1, h, w), in place."""
+
     def take(
         self,
         residual: Tensor,

@@ -95,6 +95,46 @@ def read(
     return y.mul_(scale * n.out_step if n.out_step > 0 else scale), saturated
 
 
+def largest(maps: Tensor) -> Tensor:
+    """Return the largest size over the channels."""
+    return torch.abs(maps, out=scratch("read", maps.shape, maps)).amax(2)
+
+
+def levels(maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool = False) -> Tensor:
+    """Bring maps to levels of the input converter."""
+    q = torch.div(maps, unit, out=scratch("read", maps.shape, maps))
+    if step > 0:
+        q.round_()
+    if bound > 0:
+        q.clamp_(-bound, bound)
+    return q.mul_(unit) if back else q
+
+
+def convert(
+    maps: Tensor, gain: Tensor, scale: Tensor, config: ReadoutConfig, generator: torch.Generator
+) -> Tensor | None:
+    """Bring products through the output converter."""
+    n = config.levels
+    maps.mul_(gain)
+    if n.out_noise > 0:
+        add_normal(maps, n.out_noise, generator)
+    if n.out_step > 0:
+        maps.round_()
+    saturated = None
+    if n.out_bound > 0:
+        if config.bound_management == "iterative":
+            reached = maps.abs().amax(2, keepdim=True) >= n.out_bound
+            saturated = reached if bool(reached.any()) else None
+        maps.clamp_(-n.out_bound, n.out_bound)
+    maps.mul_(scale)
+    return saturated
+
+
+def add_scaled_normal(maps: Tensor, deviation: Tensor, generator: torch.Generator) -> None:
+    """Add normal numbers of a deviation for each position."""
+    maps.addcmul_(normal(maps.shape, maps, generator), deviation)
+
+
 def take(
     residual: Tensor,
     unit: Tensor,

@@ -75,7 +75,7 @@ def take(
     room: Array,
     places: Array,
     pulses: Array,
-) -> int:
+) -> Any:
     """Take whole pulses of ``unit`` (out,) off ``count`` rows of ``residual`` (out, in) from row
     ``first`` on.
 
@@ -84,7 +84,8 @@ def take(
     (4, in). Chances are rounded to 2^-16 at random, so that their means are right.
     """
     rows, columns = residual.shape
-    seed, used, found = words[0], 1, 0
+    seed, used = words[0], 1
+    found: Any = 0
     for i in range(count):
         r = (first + i) % rows
         one, line = unit[r], residual[r]
@@ -93,7 +94,7 @@ def take(
             top = max(top, abs(line[c]))
         if top < one:
             continue
-        due = 0
+        due: Any = 0
         for c in range(columns):  # always written, so that there is no branch to guess
             room[0, due] = c
             due += np.int64(abs(line[c]) >= one)
