@@ -150,10 +150,12 @@ def convert(
     reached = maps.new_zeros(images, groups, 1, *size, dtype=torch.bool)
     seed = _seed(maps)
     words = seed.draw(generator) if n.out_noise > 0 else seed.words
-    factors = [array(_each(factor, reached.shape).view(lines)) for factor in (gain, scale)]
+    gains = array(_each(gain, reached.shape).view(lines))
+    scales = array(_each(scale, reached.shape).view(lines))
     found = loops_of_maps.convert(
         array(maps.view(-1)),
-        *factors,
+        gains,
+        scales,
         array(reached.view(lines)),
         channels,
         words,
