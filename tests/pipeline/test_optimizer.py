@@ -57,8 +57,6 @@ def test_stages_step_as_one_optimizer(mode, stages, n, maker):
 @pytest.mark.parametrize("kinds", [{}, {"mixed": True}], ids=str)
 @pytest.mark.parametrize("mode", ["async", "sync"])
 def test_a_checkpoint_holds_the_optimizer(mode, maker, kinds):
-    if kinds and maker == "decay":
-        pytest.skip("weight decay is not for arrays")
     whole = run(mode, 4, 4 if mode == "sync" else 1, maker, **kinds)
     whole.run()
     for clock in (0, 3, 9, 17):

@@ -280,6 +280,16 @@ class AnalogLayer(nn.Module):
         self.tile.array.watched = False
         return [weight]
 
+    def whole(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the residual and what the array holds beside it, in its units, nothing where it is
+        frozen; None for an array that learns by pulses alone."""
+        if not self.anchor.requires_grad:
+            return []
+        if self.tile.array.residual is None:
+            return None
+        scale, weight = self.tile.scales.alpha, self.tile.array.settle()
+        return [(self.anchor, weight if scale is None else weight * scale.unsqueeze(1))]
+
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         del destination[f"{prefix}anchor"]  # it holds nothing

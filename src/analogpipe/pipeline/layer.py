@@ -25,6 +25,10 @@ class ArrayLayer(Protocol):
     def weights(self) -> list[Tensor]:
         """Return the live tensors of the weights that a forward pass reads."""
 
+    def whole(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the parameters that stand for weights in an optimizer, each with what its array holds
+        of them already: the weight is the sum. None where an optimizer cannot reach the weights."""
+
 
 @runtime_checkable
 class ArrayGroup(Protocol):
