@@ -159,9 +159,9 @@ class MixedPrecisionConfig(BaseModel):
     """Rows (outputs) that are programmed, one after another in turn; -1 for all."""
     random_row: bool = False
     """Begin at a random row, not where the last transfer ended."""
-    transfer_lr: Annotated[float, Field(gt=0)] = 1.0
+    transfer_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Pulses sent for each that is taken off the residual."""
-    granularity: Annotated[float, Field(ge=0)] = 0.0
+    granularity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Part of the residual that makes a pulse, in weights of the array; 0 for the device's own."""
     n_x_bins: Annotated[int, Field(ge=0)] = 0
     """Levels of the inputs in the gradient; 0 for no quantisation."""
@@ -187,7 +187,7 @@ class MappingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight_scaling_omega: Annotated[float, Field(ge=0)] = 0.0
+    weight_scaling_omega: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Where the largest weight lies in the array; 0 for weights as they are."""
     weight_scaling_columnwise: bool = False
     """A scale for each output, not one for the array."""
