@@ -77,7 +77,7 @@ def test_prediction_is_exact_when_every_update_is_the_same() -> None:
         assert torch.equal(weight.weight, start + version * step)
 
 
-@pytest.mark.parametrize("kinds", [{}, {"analog": True}], ids=str)
+@pytest.mark.parametrize("kinds", [{}, {"analog": True}, {"mixed": True}], ids=str)
 def test_prediction_changes_only_runs_with_a_delay(kinds: dict[str, bool]) -> None:
     for mode, stages, n in (("async", 1, 1), ("sequential", 4, 1), ("sync", 4, 4)):
         plain = pipeline(mode, stages, 9, n, **kinds)
@@ -91,7 +91,7 @@ def test_prediction_changes_only_runs_with_a_delay(kinds: dict[str, bool]) -> No
     assert not same(weights(plain), weights(predicted))
 
 
-@pytest.mark.parametrize("kinds", [{}, {"analog": True}], ids=str)
+@pytest.mark.parametrize("kinds", [{}, {"analog": True}, {"mixed": True}], ids=str)
 def test_a_predicting_run_restored_in_mid_flight_is_bit_identical(kinds: dict[str, bool]) -> None:
     whole = pipeline("async", 4, 9, prediction=True, **kinds)
     whole.run()

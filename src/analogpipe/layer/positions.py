@@ -4,15 +4,16 @@ Nothing here loops over positions: one gradient of the signals and one of their 
 of all, and pulse trains are as long as maps of the largest signal under each position say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
-from analogpipe.tile.change import Products
+from analogpipe.tile.change import Products, Rounding
 from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
 
 _TINY = 1e-30
@@ -33,6 +34,20 @@ class Positions:
     def add_to(self, matrix: Tensor, factor: float) -> None:
         """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
         matrix.add_(self._gradient(self.e, self.x), alpha=factor)
+
+    def gradient(self) -> Tensor:
+        """Return the gradient for the array."""
+        return self._gradient(self.e, self.x)
+
+    def over(self, scale: Tensor) -> "Positions":
+        """Divide the error signals by ``scale``."""
+        return replace(self, e=self.e / along(scale, self.e))
+
+    def rounded(self, of_x: Rounding, of_e: Rounding) -> "Positions":
+        """Round the inputs image by image (they lie in many patches), the errors position by
+        position."""
+        axes = (1, 2, 3)
+        return replace(self, x=of_x(self.x, axes), e=of_e(self.e, axes[:1]))
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return the patches and their error signals, one row for each position; for one group."""

@@ -1,7 +1,7 @@
 """What a pipeline knows of layers whose weights are no parameters, such as analog ones."""
 
-from collections.abc import Iterator
-from typing import Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,8 +27,12 @@ class ArrayLayer(Protocol):
     def buffers(self) -> Iterator[Tensor]:
         """Return the tensors of its arrays, as any module does."""
 
+    def whole(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the parameters that stand for weights in an optimizer, each with what its array holds
+        of them already: the weight is the sum. None where an optimizer cannot reach the weights."""
 
-_NAMES = ("update", "pending_state", "load_pending", "weights")
+
+_NAMES = ("update", "pending_state", "load_pending", "weights", "whole")
 
 
 def is_array_layer(module: nn.Module) -> bool:
@@ -40,3 +44,11 @@ def is_array_layer(module: nn.Module) -> bool:
 def array_layers(module: nn.Module) -> list[ArrayLayer]:
     """Return the parts of ``module`` that are such layers."""
     return [cast(ArrayLayer, part) for part in module.modules() if is_array_layer(part)]
+
+
+@runtime_checkable
+class ArrayGroup(Protocol):
+    """A module with several array layers that are read at the same time."""
+
+    def arrays(self) -> Sequence[nn.Module]:
+        """Return them."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from analogpipe.pipeline.layer import is_array_layer
+from analogpipe.pipeline.layer import ArrayGroup, is_array_layer
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -15,9 +15,9 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
     """Array reads of each block for a micro-batch ``x``, forward (backward takes as many).
 
     A layer reads its array once per input vector: a fully connected one once per sample (and place
-    in a sequence), a convolution once per sample and output position. Digital layers count as the
-    arrays that they would be; what has no matrix (activations, norms, pooling) takes no read. The
-    blocks run once, in evaluation mode.
+    in a sequence), a convolution once per sample and output position; the arrays of a large layer are
+    read at the same time. Digital layers count as the arrays that they would be; what has no matrix
+    (activations, norms, pooling) takes no read. The blocks run once, in evaluation mode.
     """
     counts = [0]
 
@@ -26,11 +26,13 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
         channels = output.shape[1 if is_convolution else -1]
         counts[-1] += output.numel() // channels
 
+    modules = [part for block in blocks for part in block.modules()]
+    groups = [part.arrays() for part in modules if isinstance(part, ArrayGroup)]
+    beside = {id(array) for group in groups for array in group[1:]}
     hooks = [
         part.register_forward_hook(count)
-        for block in blocks
-        for part in block.modules()
-        if isinstance(part, _LAYERS) or is_array_layer(part)
+        for part in modules
+        if (isinstance(part, _LAYERS) or is_array_layer(part)) and id(part) not in beside
     ]
     training = [[part.training for part in block.modules()] for block in blocks]
     try:

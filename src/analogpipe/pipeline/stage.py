@@ -80,6 +80,7 @@ class Stage:
         self.optimizer = (
             StageOptimizer(self.parameters, optimizer) if optimizer and self.parameters else None
         )
+        self._held()
         self._in_flight: dict[int, _Flight] = {}
         self._inspection: Inspection | None = Inspection(module)
         self._copies_input = False
@@ -224,7 +225,7 @@ class Stage:
                 else:
                     if self.accumulated > 1:
                         torch._foreach_div_(self._gradients, self.accumulated)
-                    self.optimizer.step(lr)
+                    self.optimizer.step(lr, self._held())
                 torch._foreach_zero_(self._gradients)
         for layer in self.analog:
             layer.update(rate)
@@ -232,6 +233,23 @@ class Stage:
         self.version += 1
         if self.prediction is not None:
             self.prediction.record()
+
+    @torch.no_grad()
+    def _held(self) -> dict[Tensor, Tensor]:
+        """What arrays hold of the weights that the optimizer shrinks.
+
+        Raises:
+            StageError: there are weights that it cannot reach.
+        """
+        if self.optimizer is None or not self.optimizer.decays:
+            return {}
+        parts = [layer.whole() for layer in self.analog]
+        if None in parts:
+            raise StageError(
+                "weight decay does not reach arrays that learn by pulses of their own; allowed: 0, or "
+                "mixed precision"
+            )
+        return {p: held for part in parts if part for p, held in part}
 
     def predict(self, x: Tensor) -> Tensor:
         """Output of the module in evaluation mode."""

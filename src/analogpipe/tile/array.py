@@ -28,6 +28,8 @@ class Array(nn.Module):
 
     weight: Tensor
     """What reads see, (out, in)."""
+    residual: nn.Parameter | None
+    """In its place a gradient is wanted; None where the array takes the change itself."""
 
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()
@@ -36,6 +38,7 @@ class Array(nn.Module):
         """Whether a change of the weight in place is taken as a request to set it."""
         self._seen = 0, 0
         self._shape = weight.shape
+        self.register_parameter("residual", None)
         self.keep(weight)
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
@@ -56,6 +59,13 @@ class Array(nn.Module):
     def change(self, change: Change, lr: float) -> None:
         """Apply the change that a micro-batch wants, at a learning rate that is not 0."""
         raise NotImplementedError
+
+    def gradient(self, change: Change) -> Tensor:
+        """Return the gradient for the residual, (out, in); of arrays that have one."""
+        raise NotImplementedError
+
+    def program(self, alpha: Tensor | None) -> None:
+        """Send to the elements what the residual has for them, at a scale ``alpha`` of the array."""
 
     def place(self, weight: Tensor) -> None:
         """Bring the elements to ``weight`` (out, in), or as near as they can be."""

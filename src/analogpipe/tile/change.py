@@ -1,8 +1,10 @@
 """What a micro-batch wants of an array: the change ``-lr e^T x``, in the forms that arrays ask for."""
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from analogpipe.tile.config import UpdateConfig
@@ -18,6 +20,10 @@ class Products(NamedTuple):
     of_columns: Tensor
 
 
+Rounding = Callable[[Tensor, tuple[int, ...]], Tensor]
+"""Rounds signals to levels that they share along the given axes."""
+
+
 class Change(Protocol):
     """Inputs ``x`` and error signals ``e`` of the samples of a micro-batch, of any layer.
 
@@ -27,6 +33,15 @@ class Change(Protocol):
 
     def add_to(self, matrix: Tensor, factor: float) -> None:
         """Add ``factor e^T x``, summed over the samples, to ``matrix`` (out, in) in place."""
+
+    def gradient(self) -> Tensor:
+        """Return ``e^T x``, summed over the samples, (out, in)."""
+
+    def over(self, scale: Tensor) -> Self:
+        """Return the change of error signals that are divided by ``scale``, (1,) or (out,)."""
+
+    def rounded(self, of_x: "Rounding", of_e: "Rounding") -> Self:
+        """Return the change of signals that are rounded sample by sample."""
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return ``x`` (b, in) and ``e`` (b, out)."""
@@ -45,6 +60,18 @@ class Samples:
     def add_to(self, matrix: Tensor, factor: float) -> None:
         """Add ``factor e^T x`` to ``matrix`` in place."""
         matrix.addmm_(self.e.t(), self.x, alpha=factor)
+
+    def gradient(self) -> Tensor:
+        """Return ``e^T x``."""
+        return torch.mm(self.e.t(), self.x)
+
+    def over(self, scale: Tensor) -> "Samples":
+        """Divide the error signals by ``scale``."""
+        return replace(self, e=self.e / scale)
+
+    def rounded(self, of_x: Rounding, of_e: Rounding) -> "Samples":
+        """Round both, each row by itself."""
+        return Samples(of_x(self.x, (1,)), of_e(self.e, (1,)))
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return ``x`` and ``e``."""

@@ -5,7 +5,15 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from analogpipe.device.parameters import Device, Ideal, OneSided, SoftBounds
 from analogpipe.device.presets import PRESETS
@@ -135,6 +143,71 @@ class TransferConfig(BaseModel):
     """Read-out of the fast array."""
 
 
+class MixedPrecisionConfig(BaseModel):
+    """Mixed precision: the gradient is formed and summed in digital, and whole pulses are sent
+    (AIHWKit: MixedPrecisionCompound; same names and defaults).
+
+    The array's own pulses are as in ``update``, whose ``desired_bl`` is the most that an element
+    takes in one transfer; ``mean`` sends the expected pulses without noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    transfer_every: Annotated[int, Field(ge=1)] = 1
+    """Updates from one programming of the array to the next."""
+    n_rows_per_transfer: Annotated[int, Field(ge=-1)] = -1
+    """Rows (outputs) that are programmed, one after another in turn; -1 for all."""
+    random_row: bool = False
+    """Begin at a random row, not where the last transfer ended."""
+    transfer_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Pulses sent for each that is taken off the residual."""
+    granularity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Part of the residual that makes a pulse, in weights of the array; 0 for the device's own."""
+    n_x_bins: Annotated[int, Field(ge=0)] = 0
+    """Levels of the inputs in the gradient; 0 for no quantisation."""
+    n_d_bins: Annotated[int, Field(ge=0)] = 0
+    """Levels of the errors in the gradient; 0 for no quantisation."""
+    stoc_round_x: bool = True
+    stoc_round_d: bool = True
+    """Round to levels at random, right on average."""
+
+    @model_validator(mode="after")
+    def _has_levels(self) -> Self:
+        for key in ("n_x_bins", "n_d_bins"):
+            if getattr(self, key) == 1:
+                raise ValueError(f"{key}: found 1, allowed: 0, or 2 and more")
+        if self.n_rows_per_transfer == 0:
+            raise ValueError("n_rows_per_transfer: found 0, allowed: -1 for all, or 1 and more")
+        return self
+
+
+class MappingConfig(BaseModel):
+    """How weights lie on arrays: scales, and the size of an array (AIHWKit: MappingParameter; same
+    names, and defaults but for the sizes)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight_scaling_omega: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Where the largest weight lies in the array; 0 for weights as they are."""
+    weight_scaling_columnwise: bool = False
+    """A scale for each output, not one for the array."""
+    weight_scaling_lr_compensation: bool = False
+    """Take the mean scale out of the errors of an update and put it into the learning rate."""
+    learn_out_scaling: bool = False
+    """Multiply outputs by a digital parameter that is trained."""
+    out_scaling_columnwise: bool = False
+    """One such parameter for each output, not one for the array."""
+    max_input_size: Annotated[int, Field(ge=0)] = 0
+    """Columns of an array, of which a larger layer has several; 0 for any number (AIHWKit: 512)."""
+    max_output_size: Annotated[int, Field(ge=0)] = 0
+    """Rows of an array; as before."""
+
+    def fits(self, outputs: int, inputs: int) -> bool:
+        """Return whether a matrix fits one array."""
+        sizes = (outputs, self.max_output_size), (inputs, self.max_input_size)
+        return all(not most or size <= most for size, most in sizes)
+
+
 class RefreshConfig(BaseModel):
     """When and how a pair of one-sided elements is refreshed (AIHWKit: OneSidedUnitCell)."""
 
@@ -173,6 +246,28 @@ class TileConfig(BaseModel):
     """Tiki-Taka instead of updates of the weight itself."""
     refresh: RefreshConfig | None = None
     """Refresh of one-sided pairs; without it they saturate."""
+    mixed_precision: MixedPrecisionConfig | None = None
+    """Whole pulses from a digital residual instead of updates of the weight itself."""
+    mapping: MappingConfig = MappingConfig()
+    """Scales and sizes of arrays."""
+
+    @model_validator(mode="after")
+    def _sends_pulses(self) -> "TileConfig":
+        if self.mixed_precision is not None and isinstance(self.device, Ideal):
+            raise ValueError("mixed_precision needs a pulsed device, found ideal")
+        if self.mixed_precision is not None and self.transfer is not None:
+            raise ValueError("mixed_precision and transfer are two rules, allowed: one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _newer_where_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sections that are not used and did not always exist: a tile keeps its record."""
+        dumped: dict[str, Any] = dump(self)
+        if self.mixed_precision is None:
+            dumped.pop("mixed_precision", None)
+        if self.mapping == MappingConfig():
+            dumped.pop("mapping", None)
+        return dumped
 
     @model_validator(mode="after")
     def _transfers_pulses(self) -> "TileConfig":
@@ -238,7 +333,8 @@ def digital() -> TileConfig:
 def preset(name: str, **settings: object) -> TileConfig:
     """Return the tile of a published device (:mod:`analogpipe.device.presets`), e.g. ``ReRamSB``.
 
-    ``settings`` (update, forward, backward, transfer, refresh) take the place of the preset's own.
+    ``settings`` (update, forward, backward, transfer, refresh, mixed_precision, mapping) take the
+    place of the preset's own.
     Raises TileConfigError.
     """
     return TileConfig.parse({**settings, "preset": name})
