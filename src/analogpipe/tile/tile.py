@@ -5,8 +5,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from analogpipe.tile.agad import AgadArray
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Samples
+from analogpipe.tile.chopped import ChoppedArray
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.ideal import IdealArray
 from analogpipe.tile.pair import PairArray
@@ -17,6 +19,8 @@ from analogpipe.tile.tiki_taka import TikiTakaArray
 
 ARRAYS: tuple[type[Array], ...] = (
     TikiTakaArray,
+    ChoppedArray,
+    AgadArray,
     PairArray,
     IdealArray,
     RewrittenArray,
