@@ -73,12 +73,24 @@ SURE: list[tuple[str, dict[str, Any]]] = [
     ("ttv1", {"fast_lr": 9.0, "gamma": 0.7, "transfer_lr": 4.17, "columns": 1}),
     ("ttv2", {"fast_lr": 9.0, "transfer_lr": 1.717, "columns": 2, "every": 2, "momentum": 0.3}),
     ("ttv2", {"fast_lr": 9.0, "transfer_lr": 1.717, "gamma": 0.4, "forget_buffer": True}),
-    ("ttv2", {"fast_lr": 9.0, "every": 2, "units_in_mbatch": False, "threshold": 1.5}),
+    (
+        "ttv2",
+        {
+            "fast_lr": 9.0,
+            "transfer_lr": 1.0131,
+            "every": 2,
+            "units_in_mbatch": False,
+            "threshold": 1.5,
+        },
+    ),
     ("cttv2", {"fast_lr": 9.0, "transfer_lr": 0.717, "in_chop_prob": 0.0}),
     ("cttv2", {"fast_lr": 9.0, "transfer_lr": 0.717, "in_chop_prob": 0.3, "every": 3}),
     ("cttv2", {"fast_lr": 9.0, "auto_granularity": 17.7, "momentum": 0.2, "forget_buffer": False}),
     ("cttv2", {"fast_lr": 90.0, "auto_scale": True, "correct_gradient_magnitudes": True}),
-    ("cttv2", {"fast_lr": 9.0, "units_in_mbatch": True, "transfer_lr": 0.717, "out_chop_prob": 1.0}),
+    (
+        "cttv2",
+        {"fast_lr": 9.0, "units_in_mbatch": True, "transfer_lr": 0.717, "out_chop_prob": 1.0},
+    ),
     ("cttv2", {"fast_lr": 9.0, "transfer_lr": 0.717, "out_chop_prob": 1.0}),
     ("agad", {"fast_lr": 9.0, "transfer_lr": 0.717, "in_chop_prob": 0.3, "tail_weightening": 2.0}),
     ("agad", {"fast_lr": 9.0, "transfer_lr": 0.717, "in_chop_prob": 0.5, "every": 2}),
@@ -89,9 +101,9 @@ SURE: list[tuple[str, dict[str, Any]]] = [
             "auto_scale": True,
             "auto_momentum": 0.8,
             "correct_gradient_magnitudes": True,
-            "transfer_lr": 11.3,
+            "transfer_lr": 11.7,
             "forget_buffer": False,
-            "buffer_cap": 1.0,
+            "buffer_cap": 1.7,
         },
     ),
 ]
@@ -99,7 +111,7 @@ SURE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "options"), SURE)
 @pytest.mark.parametrize("rule", ["mean", "pulse_train"])
-@pytest.mark.parametrize("vectors", [1, 4, 13])
+@pytest.mark.parametrize("vectors", [4, 13])
 def test_all_states_are_the_same_where_every_pulse_is_sure(
     kind: str, options: dict[str, Any], rule: str, vectors: int
 ) -> None:
@@ -115,7 +127,7 @@ def test_all_states_are_the_same_where_every_pulse_is_sure(
     lr = 0.37
     peer.set_weights(torch.zeros(OUT, IN))
     peer.set_learning_rate(lr)
-    for x, e in zip(*_signals(60, vectors), strict=True):
+    for x, e in zip(*_signals(70, vectors), strict=True):
         peer.update(x, e)
         tile.update(x, e, lr)
         state, theirs = tile.array.state_dict(), peer.get_hidden_parameters()
@@ -124,7 +136,8 @@ def test_all_states_are_the_same_where_every_pulse_is_sure(
         pairs += [("buffer", "buffered_FP_weight_0")]
         for own, other in pairs:
             if own in state and other in theirs:
-                torch.testing.assert_close(state[own], theirs[other], rtol=1e-4, atol=1e-4)
+                # a pulse: 0.01, in the buffer of chopped rules 1
+                torch.testing.assert_close(state[own], theirs[other], rtol=1e-4, atol=1e-3)
         if kind != "ttv1":  # the trains of its transfers are random
             torch.testing.assert_close(tile.weight, peer.get_weights()[0], rtol=0, atol=1e-4)
-    assert tile.weight.abs().max() > 0.05
+    assert int(tile.weight.count_nonzero()) > OUT * IN // 2
