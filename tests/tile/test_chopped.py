@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.convert import analog_layer
+from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.seeds import generator
 from analogpipe.tile.chopped import ChopperArray, followed

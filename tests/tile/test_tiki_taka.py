@@ -83,7 +83,8 @@ def test_with_gamma_both_arrays_are_read_as_one(kind: str) -> None:
     tile = AnalogTile(start, _tile(kind, gamma=gamma), seed=0, name="tile")
     torch.testing.assert_close(tile.weight, start)
     reference = _array(tile).fast.clone()
-    x, e = torch.randn(40, 4), torch.randn(40, 3)
+    x = torch.randn(40, 4, generator=generator(1))
+    e = torch.randn(40, 3, generator=generator(2))
     for i in range(40):
         tile.update(x[i : i + 1], e[i : i + 1], 0.05)
     array = _array(tile)
