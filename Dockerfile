@@ -6,7 +6,7 @@
 #     docker run --rm --entrypoint analogpipe analogpipe schedule --help                           the command itself
 #
 # Results appear in the folder from which it runs. The project's tests do not build this image; they check that what
-# it copies exists, that its Python is the lock's and that its commands work without it (tests/test_container.py).
+# it copies exists, that its Python is the lock's and that its commands work without it (tests/workflow/test_container.py).
 FROM python:3.11-slim
 
 WORKDIR /opt/analogpipe

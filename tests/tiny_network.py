@@ -18,7 +18,9 @@ from analogpipe.tile.config import TileConfig
 BLOCKS, WIDTH, BATCH = 8, 6, 4
 
 
-def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[nn.Module]:
+def blocks(
+    seed: int = 0, *, norm: bool = False, analog: bool = False, dropout: bool = False
+) -> list[nn.Module]:
     stream = generator(seed, "blocks")
     made: list[nn.Module] = []
     for i in range(BLOCKS):
@@ -31,7 +33,8 @@ def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[n
             with torch.no_grad():
                 for p in layer.parameters():
                     p.uniform_(-0.6, 0.6, generator=stream)
-        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
+        extra = [nn.BatchNorm1d(WIDTH)] * norm + [nn.Dropout(0.3)] * dropout
+        made.append(nn.Sequential(layer, *extra, nn.Tanh()))
     return made
 
 

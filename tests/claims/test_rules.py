@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analogpipe.claims.evidence import Evidence
-from analogpipe.claims.judge import COLUMNS, judge
 from analogpipe.claims.rules import RULES
+from analogpipe.claims.table import COLUMNS, judge
 from analogpipe.claims.verdict import Region
 from analogpipe.profile.profile import load_profile
 

@@ -20,7 +20,7 @@ SHAPES = [
 def test_a_digital_tile_trains_like_torch(shape: dict) -> None:
     layer = AnalogConv2d(4, 6, 3, digital(), seed=0, name="layer", **shape)
     twin = nn.Conv2d(4, 6, 3, **shape)
-    twin.weight.data.copy_(layer.kernel())
+    twin.weight.data.copy_(layer.matrix())
     twin.bias.data.copy_(layer.bias)
     x = torch.randn(2, 4, 7, 8)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -29,7 +29,7 @@ def test_a_digital_tile_trains_like_torch(shape: dict) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad)
     torch.testing.assert_close(layer.bias.grad, twin.bias.grad)
     layer.update(0.1)
-    torch.testing.assert_close(layer.kernel(), twin.weight.data - 0.1 * twin.weight.grad)
+    torch.testing.assert_close(layer.matrix(), twin.weight.data - 0.1 * twin.weight.grad)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -39,7 +39,7 @@ def test_the_mean_update_counts_every_position(shape: dict) -> None:
     layer = AnalogConv2d(4, 6, 3, tile, seed=0, name="layer", **shape)
     groups = shape["groups"]
     x = torch.randn(2, 4, 7, 8, generator=generator(1))
-    e = torch.randn(layer.windows.convolve(x, layer.kernel()).shape, generator=generator(2))
+    e = torch.randn(layer.windows.convolve(x, layer.matrix()).shape, generator=generator(2))
     lr = 1e-4
     before = layer.tile.weight.clone()
     layer.apply_update(x, e, lr)
@@ -84,14 +84,14 @@ def test_the_read_out_noise_is_that_of_reads_patch_by_patch() -> None:
     tile = TileConfig(forward=noisy, backward=noisy)
     layer = AnalogConv2d(2, 300, 3, tile, padding=1, bias=False, seed=0, name="layer")
     x = torch.rand(1, 2, 5, 5, generator=generator(1))
-    noise = (layer.read_forward(x) - layer.windows.convolve(x, layer.kernel()))[0]
+    noise = (layer.read_forward(x) - layer.windows.convolve(x, layer.matrix()))[0]
     patches = nn.functional.unfold(x, 3, padding=1)
     expected = 0.1 * patches.amax(1).view(5, 5)
     torch.testing.assert_close(noise.std(0), expected, rtol=0.2, atol=0)
     wide = AnalogConv2d(300, 2, 3, tile, padding=1, bias=False, seed=0, name="layer")
     x = torch.rand(1, 300, 5, 5)
     e = torch.randn(1, 2, 5, 5, generator=generator(2))
-    noise = (wide.read_backward(e, x) - wide.windows.input_gradient(e, x, wide.kernel()))[0]
+    noise = (wide.read_backward(e, x) - wide.windows.input_gradient(e, x, wide.matrix()))[0]
     tops = e.abs().amax(1, keepdim=True).square()
     fold = nn.functional.conv2d(tops, torch.ones(1, 1, 3, 3), padding=1)
     torch.testing.assert_close(noise.std(0), 0.1 * fold.sqrt()[0, 0], rtol=0.2, atol=0)
@@ -116,7 +116,7 @@ def test_wrong_groups_are_named() -> None:
 def test_an_analog_bias_on_a_digital_tile_trains_like_torch(shape: dict) -> None:
     layer = AnalogConv2d(4, 6, 3, digital(), bias="analog", seed=0, name="layer", **shape)
     twin = nn.Conv2d(4, 6, 3, **shape)
-    twin.weight.data.copy_(layer.kernel())
+    twin.weight.data.copy_(layer.matrix())
     twin.bias.data.copy_(layer.tile.weight[:, -1])
     x = torch.randn(2, 4, 7, 8)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -126,7 +126,7 @@ def test_an_analog_bias_on_a_digital_tile_trains_like_torch(shape: dict) -> None
     expected.square().sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
     layer.update(0.1)
-    torch.testing.assert_close(layer.kernel(), twin.weight.data - 0.1 * twin.weight.grad)
+    torch.testing.assert_close(layer.matrix(), twin.weight.data - 0.1 * twin.weight.grad)
     torch.testing.assert_close(layer.tile.weight[:, -1], twin.bias.data - 0.1 * twin.bias.grad)
 
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.mitigation import Prediction, warmed_up
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.stage import StageError
 from analogpipe.schedule import staleness
 from analogpipe.schedule.table import build
 from tiny_network import Scale, half_square, pipeline, same, scalar_batch, weights

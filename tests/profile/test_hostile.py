@@ -18,6 +18,7 @@ from analogpipe.experiment.checkpoint import Checkpoint, Store
 from analogpipe.files import FileError
 from analogpipe.profile.profile import load_devices, load_profile, load_tile
 from analogpipe.results import run as runs
+from analogpipe.results.compare import compare, summary
 from analogpipe.schedule.modes import MODES, ScheduleError
 from analogpipe.schedule.table import build
 from analogpipe.schedule.text import from_text, to_text
@@ -283,8 +284,8 @@ def test_run(tmp_path, run_files, name, start, length, new):
     (copy / name).write_bytes(content[:start] + new + content[start + length :])
     try:
         found = runs.read(copy)
-        runs.summary(found)
-        runs.compare(found, found)
+        summary(found)
+        compare(found, found)
         found.schedule()
     except (FileError, ScheduleError) as error:
         assert str(error)

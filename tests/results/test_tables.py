@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogpipe.experiment.record import execute
+from analogpipe.experiment.execute_schedules import execute
 from analogpipe.files import FileError
 from analogpipe.profile.profile import load_profile
 from analogpipe.results.tables import (

@@ -86,9 +86,15 @@ def test_with_staleness_the_price_is_not_zero(sizes):
     assert set(found.ways) >= {Way("digital", "async", 8), Way("linear", "sync", 1)}
 
 
-def c5(sizes, tiny_profile, sign: float = 1.0) -> dict[str, set[str]]:
-    """Run the floor; return the verdicts of claim C5 by the quantity judged."""
-    found = Floor(pd.DataFrame(floor(sizes)), sizes)
+@pytest.fixture(scope="module")
+def honest(sizes):
+    """The runs of the floor, with nothing planted."""
+    return pd.DataFrame(floor(sizes))
+
+
+def c5(runs, sizes, tiny_profile, sign: float = 1.0) -> dict[str, set[str]]:
+    """Return the verdicts of claim C5 by the quantity judged, from runs of the floor."""
+    found = Floor(runs, sizes)
     no_runs = pd.DataFrame(columns=["device", "mode", "stages", "seed", "epoch", "train_loss"])
     evidence = Evidence(
         load_profile(tiny_profile), no_runs, no_runs, no_runs, no_runs,
@@ -100,8 +106,8 @@ def c5(sizes, tiny_profile, sign: float = 1.0) -> dict[str, set[str]]:
     return verdicts
 
 
-def test_floor_is_reproduced(sizes, tiny_profile):
-    found = c5(sizes, tiny_profile)
+def test_floor_is_reproduced(honest, sizes, tiny_profile):
+    found = c5(honest, sizes, tiny_profile)
     assert found["floor over digital"] == {"reproduced"}
     assert "not reproduced" not in found["floor over its prediction"]
 
@@ -109,7 +115,7 @@ def test_floor_is_reproduced(sizes, tiny_profile):
 def test_ideal_device_has_no_floor(sizes, tiny_profile, monkeypatch):
     """Planted: what is called the linear device is ideal."""
     monkeypatch.setattr("analogpipe.theory.runs.linear", lambda *_, **__: digital())
-    found = c5(sizes, tiny_profile)
+    found = c5(pd.DataFrame(floor(sizes)), sizes, tiny_profile)
     assert found["floor over digital"] == {"not reproduced"}
     assert found["floor over its prediction"] == {"not reproduced"}
 
@@ -123,11 +129,12 @@ def test_flipped_bias_of_the_device_fails(sizes, tiny_profile, monkeypatch):
         return replace(response, slope=-response.slope)
 
     monkeypatch.setattr("analogpipe.tile.pulsed.draw", flipped)
-    assert c5(sizes, tiny_profile)["floor over its prediction"] == {"not reproduced"}
+    found = c5(pd.DataFrame(floor(sizes)), sizes, tiny_profile)
+    assert found["floor over its prediction"] == {"not reproduced"}
 
 
-def test_flipped_bias_of_the_theory_fails(sizes, tiny_profile):
-    found = c5(sizes, tiny_profile, sign=-1)
+def test_flipped_bias_of_the_theory_fails(honest, sizes, tiny_profile):
+    found = c5(honest, sizes, tiny_profile, sign=-1)
     assert found["floor over its prediction"] == {"not reproduced"}
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -66,8 +67,12 @@ def test_a_device(carry_out, tmp_path):
     assert abs(fit["dw_min"] - 0.01) < 0.005
 
 
-def test_a_model(carry_out):
-    assert 0 < float(carry_out("A model")) < 5
+def test_a_model(carry_out, tmp_path):
+    printed = carry_out("A model")
+    assert 0 < float(printed.splitlines()[0]) < 5
+    assert _tile(tmp_path / "own")["kind"] == "soft_bounds"
+    metrics = pd.read_csv(tmp_path / "own" / "metrics.csv")
+    assert metrics["train_loss"].iloc[-1] < np.log(10)
 
 
 def test_a_schedule(carry_out, tmp_path):
@@ -87,4 +92,5 @@ def test_a_data_set(carry_out, tmp_path):
             for i in range(count):
                 pixels = np.clip(rng.normal(level, 30, (6, 6)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
-    assert "test accuracy 1.0000" in carry_out("A data set")
+    printed = carry_out("A data set")
+    assert len(re.findall(r"epoch 3/3: .*test accuracy 1.0000", printed)) == 2

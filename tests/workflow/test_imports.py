@@ -38,6 +38,7 @@ def test_contracts_hold(copy):
         ("device/parameters", "analogpipe.tile.tile", "Imports go down"),
         ("results/run", "analogpipe.theory.bounds", "Imports go down"),
         ("experiment/train", "analogpipe.jobs.figure", "Imports go down"),
+        ("theory/problem", "analogpipe.theory.floor", "in a circle"),
         ("schedule/table", "analogpipe.device.parameters", "knows no analog array"),
         ("layer/linear", "analogpipe.schedule.modes", "knows no pipeline"),
         ("figures/style", "torch", "loads no torch"),

@@ -5,14 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-from analogpipe.experiment import train as training
-from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
 from analogpipe.results import layout
-from analogpipe.results import tables as results
+from run_snakemake import PROFILE, ROOT
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "workflow" / "notebooks" / "inspect.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text())["cells"]
 
@@ -34,37 +30,15 @@ def test_report_has_a_caption_for_each_figure():
         assert f'"{name}": "' in captions
 
 
-def test_notebook_runs(tmp_path, tiny_profile):
-    """Every cell runs, in a kernel-free interpreter, on the runs of the tiny profile."""
-    profile = load_profile(tiny_profile)
-    devices = ROOT / "config" / "devices.yaml"
-    tiles = load_devices(devices)
-    root = tmp_path / "results" / profile.profile
-    for device in profile.devices:
-        tile = None if device == DIGITAL else tiles[device]
-        for mode in profile.modes:
-            for stages in profile.trained_stages(mode):
-                for seed in profile.seeds:
-                    run = profile.run(device, mode, stages, seed, tile=tile)
-                    training.train(
-                        run, results.run_folder(root, profile, device, mode, stages, seed)
-                    )
-    metrics = results.collect(root, profile)
-    tables = {
-        "runs": metrics,
-        "targets": results.to_target(metrics, profile.target_accuracy),
-        "table2": results.accuracy_table(metrics),
-    }
-    (root / "tables").mkdir()
-    for name, table in tables.items():
-        table.to_csv(root / "tables" / f"{name}.csv", index=False)
+def test_notebook_runs(finished):
+    """Every cell runs, in a kernel-free interpreter, on what the workflow of the tiny profile made."""
     code = ["import matplotlib; matplotlib.use('Agg'); display = print"]
     code += ["".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"]
     code += ["print('drawn', len(plt.get_fignums()), run.config.mode.name, len(summary))"]
     environment = {
         **os.environ,
-        "ANALOGPIPE_FOLDER": str(tmp_path),
-        "ANALOGPIPE_PROFILE": str(tiny_profile),
+        "ANALOGPIPE_FOLDER": str(finished),
+        "ANALOGPIPE_PROFILE": PROFILE,
     }
     result = subprocess.run(
         [sys.executable, "-c", "\n".join(code)],

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analogpipe.claims.judge import COLUMNS
 from analogpipe.claims.rules import RULES
+from analogpipe.claims.table import COLUMNS
 from run_snakemake import PROFILE, snakemake
 
 RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"

@@ -46,6 +46,9 @@ except FileError as error:
 
 ROOT = Path("results") / PROFILE.profile
 ANALOG = PROFILE.analog_devices
+# A network or a data set of the user's own comes from a Python file.
+OWN_MODEL = [PROFILE.model.file] if PROFILE.model.kind == "python" else []
+OWN_DATA = [PROFILE.dataset.path] if PROFILE.dataset.kind == "python" else []
 GPUS = int(PROFILE.compute.device == "cuda")
 # An edit of a profile or a devices file does not rerun everything: they are ancient inputs, and the param
 # `reruns_when_changed`, which no command takes, holds the part of them that a job depends on.

@@ -5,6 +5,7 @@
 rule data:
     input:
         sources("jobs.data"),
+        OWN_DATA,
         profile=ancient(PROFILE_FILE),
     output:
         file="<results>/data.safetensors",
@@ -14,8 +15,6 @@ rule data:
     conda:
         ENVIRONMENT
     params:
-        reruns_when_changed=PROFILE.dataset.model_dump_json(
-            include={"kind", "name", "path"}
-        ),
+        reruns_when_changed=PROFILE.dataset.source,
     shell:
         "python -m analogpipe.jobs.data --profile {input.profile} --out {output.file} 2>&1 | tee {log}"

@@ -4,6 +4,7 @@
 rule sweep_run:
     input:
         sources("jobs.train"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,

@@ -4,6 +4,7 @@
 rule theory_run:
     input:
         sources("jobs.theory_run"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:

@@ -4,6 +4,7 @@
 rule train:
     input:
         sources("jobs.train"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
         tile=tile,
@@ -33,6 +34,7 @@ rule train:
 rule execute_schedules:
     input:
         sources("jobs.execute_schedules"),
+        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
         data=rules.data.output.file,
     output:

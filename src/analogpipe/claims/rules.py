@@ -13,6 +13,7 @@ from analogpipe.claims.verdict import Region, exact
 from analogpipe.profile.profile import DIGITAL
 from analogpipe.results.intervals import Interval, mean_interval, ratio_interval
 from analogpipe.results.tables import final
+from analogpipe.schedule.modes import MODE
 
 STATEMENTS = {
     "C1": "one physical copy of each weight is enough to train in a pipeline",
@@ -54,7 +55,7 @@ def _theory(
 def _one_copy(evidence: Evidence) -> Iterator[Row]:
     passes = evidence.schedules[evidence.schedules["action"].isin(["B", "U"])]
     passes = passes[
-        passes["mode"].map(lambda mode: evidence.profile.modes[mode].schedule != "async-stash")
+        passes["mode"].map(lambda mode: not MODE[evidence.profile.modes[mode].schedule].stashes)
     ]
     # The versions of a stage's backward passes must be the updates that it has made until then.
     updates = passes["action"].eq("U").groupby([passes["mode"], passes["stages"], passes["stage"]])
@@ -156,9 +157,9 @@ def _pipelines(evidence: Evidence) -> Iterator[Row]:
 
 
 def _modes(evidence: Evidence, family: str) -> list[str]:
-    """Return the profile's modes of a family of schedules, ``sync`` or ``async``."""
-    modes = evidence.profile.modes.items()
-    return [name for name, mode in modes if mode.schedule.split("-")[0] == family]
+    """Return the profile's modes of a family of schedules: ``sync`` (with a flush) or ``async`` (stale)."""
+    modes = [(name, MODE[mode.schedule]) for name, mode in evidence.profile.modes.items()]
+    return [name for name, mode in modes if (mode.flushes if family == "sync" else mode.stale)]
 
 
 RULES: dict[str, Callable[[Evidence], Iterator[Row]]] = {

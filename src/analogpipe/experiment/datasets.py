@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from analogpipe.experiment import text
+from analogpipe.experiment import own, text
 from analogpipe.files import FileError, write_bytes
 from analogpipe.profile.sections import Dataset
 from analogpipe.settings import ConfigError
@@ -137,6 +137,10 @@ def _text(config: Dataset, download: bool) -> Arrays:
     return Arrays(*train, *test)
 
 
+def _python(config: Dataset, download: bool) -> Arrays:
+    return Arrays(*own.arrays(str(config.path), str(config.function)))
+
+
 def _size(pixels: Bytes) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
@@ -147,17 +151,13 @@ _READERS: dict[str, Callable[[Dataset, bool], Arrays]] = {
     "cifar10": _cifar10,
     "image_folder": _image_folder,
     "text": _text,
+    "python": _python,
 }
-
-
-def _address(config: Dataset) -> str:
-    """What the arrays depend on: the cut of them is made when they are loaded."""
-    return config.model_dump_json(include={"kind", "name", "path", "context"}, exclude_none=True)
 
 
 def write(arrays: Arrays, config: Dataset, path: Path) -> None:
     """Keep arrays as a safetensors file, with what they depend on."""
-    write_bytes(path, save(arrays._asdict(), {"dataset": _address(config)}))
+    write_bytes(path, save(arrays._asdict(), {"dataset": config.source}))
 
 
 def open_file(path: Path, config: Dataset) -> Arrays:
@@ -168,12 +168,16 @@ def open_file(path: Path, config: Dataset) -> Arrays:
     try:
         with safe_open(path, framework="numpy") as file:
             found = (file.metadata() or {}).get("dataset")
-            if found != _address(config):
+            if found != config.source:
                 raise ValueError(f"made for another data set: {found}")
             arrays = Arrays(*(file.get_tensor(name) for name in Arrays._fields))
-        dimensions = 2 if config.kind == "text" else 4
+        dimensions = {"text": (2,), "python": (2, 4)}.get(config.kind, (4,))
         for inputs, targets in (arrays[:2], arrays[2:]):
-            if inputs.dtype != np.uint8 or targets.dtype != np.int64 or inputs.ndim != dimensions:
+            if (
+                inputs.dtype != np.uint8
+                or targets.dtype != np.int64
+                or inputs.ndim not in dimensions
+            ):
                 raise ValueError("its arrays are not inputs and targets")
             if targets.shape != inputs.shape[: targets.ndim] or not len(targets):
                 raise ValueError("its inputs and targets differ in number")

@@ -6,11 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from analogpipe.experiment import own
 from analogpipe.experiment.decoder import decoder
 from analogpipe.layer.base import initial
-from analogpipe.layer.convolution import AnalogConv2d
-from analogpipe.layer.linear import AnalogLinear
-from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, ResNet
+from analogpipe.layer.convert import analog_layer
+from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, PythonModel, ResNet
 from analogpipe.tile.config import TileConfig
 
 
@@ -27,6 +27,8 @@ def build(
     Raises:
         ValueError: the images are too small for the network.
     """
+    if isinstance(config, PythonModel):
+        return own.blocks(config, shape, classes, tile, seed)
     layers = Layers(tile, seed)
     if isinstance(config, Mlp):
         return _mlp(config, layers, math.prod(shape), classes)
@@ -54,13 +56,9 @@ class Layers:
 
     def linear(self, inputs: int, outputs: int, name: str) -> nn.Module:
         """Return a fully connected layer with a digital bias, (B, inputs) -> (B, outputs)."""
-        if self.tile is not None:
-            return AnalogLinear(inputs, outputs, self.tile, seed=self.seed, name=name)
         # skip_init leaves the global random stream alone
         layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
-        weight, bias = initial(outputs, inputs, bias=True, seed=self.seed, name=name)
-        layer.load_state_dict({"weight": weight, "bias": bias})
-        return layer
+        return self._drawn(layer, name)
 
     def convolution(
         self,
@@ -74,27 +72,23 @@ class Layers:
     ) -> nn.Module:
         """Return a convolution, (B, inputs, h, w) -> (B, outputs, h / stride, w / stride), rounded
         up; its bias is digital."""
-        padding = kernel // 2
-        if self.tile is not None:
-            return AnalogConv2d(
-                inputs,
-                outputs,
-                kernel,
-                self.tile,
-                stride=stride,
-                padding=padding,
-                bias=bias,
-                seed=self.seed,
-                name=name,
-            )
         layer: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
-            nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=padding, bias=bias
+            nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias
         )
-        columns = inputs * kernel * kernel
-        weight, values = initial(outputs, columns, bias=bias, seed=self.seed, name=name)
+        return self._drawn(layer, name)
+
+    def _drawn(self, layer: nn.Linear | nn.Conv2d, name: str) -> nn.Module:
+        """Draw the weights of a layer, and put it on an array where there is a tile."""
+        rows, bias = len(layer.weight), layer.bias is not None
+        columns = layer.weight[0].numel()
+        weight, values = initial(rows, columns, bias=bias, seed=self.seed, name=name)
         state = {"weight": weight.view(layer.weight.shape)}
         layer.load_state_dict({**state, "bias": values} if bias else state)
-        return layer
+        return (
+            layer
+            if self.tile is None
+            else analog_layer(layer, self.tile, seed=self.seed, name=name)
+        )
 
 
 def _mlp(config: Mlp, layers: Layers, inputs: int, classes: int) -> list[nn.Module]:

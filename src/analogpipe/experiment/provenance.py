@@ -12,13 +12,14 @@ import torch
 
 import analogpipe
 from analogpipe.profile.profile import Run
+from analogpipe.profile.sections import PythonModel
 
 SOURCES = Path(analogpipe.__file__).parent
 
 
 def key(run: Run, data: str) -> str:
-    """Return a digest of a run's configuration, its data (Data.digest), the library's sources and the
-    versions of torch and Numba.
+    """Return a digest of a run's configuration, its data (Data.digest), the library's sources, the file of
+    the user's own network and the versions of torch and Numba.
 
     A checkpoint under another key belongs to another computation. How often checkpoints are made
     changes no result and is left out, so that a run may go on with another interval.
@@ -28,6 +29,8 @@ def key(run: Run, data: str) -> str:
     digest.update(f"{data} {torch.__version__} {version('numba')}".encode())
     for source in sorted(SOURCES.rglob("*.py")):
         digest.update(source.read_bytes())
+    if isinstance(run.model, PythonModel):
+        digest.update(Path(run.model.file).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ from analogpipe.hardware.config import Hardware
 from analogpipe.hardware.layers import Layer, Stage
 from analogpipe.hardware.rules import Rule
 from analogpipe.schedule import staleness
-from analogpipe.schedule.modes import SYNC_MODES, ScheduleError
+from analogpipe.schedule.modes import MODE, ScheduleError
 from analogpipe.schedule.timing import period
 
 COMPARED = ("sequential", "sync", "async")
@@ -71,7 +71,7 @@ def choice(
     held = staleness.in_flight(
         mode, len(stages), 10**9, micro_batches, np.arange(1, len(stages) + 1)
     )
-    waiting = micro_batches if mode in SYNC_MODES and rule.pulsed else 0
+    waiting = micro_batches if MODE[mode].flushes and rule.pulsed else 0
     value = hardware.value_bits / 8
     return Choice(
         mode,
@@ -111,7 +111,7 @@ def choices(
     if wrong:
         raise ScheduleError(f"micro_batch is {wrong[0]}, allowed are divisors of {mini_batch}")
     return [
-        choice(mode, stages, rule, hardware, b, mini_batch // b if mode in SYNC_MODES else 1)
+        choice(mode, stages, rule, hardware, b, mini_batch // b if MODE[mode].flushes else 1)
         for mode in modes
         for b in sizes
     ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from analogpipe.claims.evidence import Evidence
-from analogpipe.claims.judge import judge, show
+from analogpipe.claims.table import judge, show
 from analogpipe.jobs.command import run
 from analogpipe.profile.profile import load_profile
 from analogpipe.results import layout

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 import typer
 
-from analogpipe.experiment.record import execute
+from analogpipe.experiment.execute_schedules import execute
 from analogpipe.files import write_text
 from analogpipe.jobs.command import DataFile
 from analogpipe.jobs.command import run as run_command

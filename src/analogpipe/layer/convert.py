@@ -78,7 +78,7 @@ def to_analog(
     Weights are kept, clipped to the bounds of the elements; biases stay digital parameters. A layer
     that stands in several places is converted once and stands there again; layers that share their
     weight share their array. Embeddings, norms and parameters that a module of yours holds itself
-    stay digital. The state of a converted layer is ``PATH.tile.weight`` in place of ``PATH.weight``.
+    stay digital. The state of a converted layer is ``PATH.tile.array.weight`` in place of ``PATH.weight``.
 
     Args:
         blocks: one layer, any module, or the blocks of a network.

@@ -14,10 +14,11 @@ read adds the rounding error of the ADC as noise of the same variance, and does 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from analogpipe.layer.base import AnalogLayer, Bias
-from analogpipe.layer.patches import Pair, Windows, pair
+from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input
+from analogpipe.layer.patches import Pair, Windows, pair, split_padding
 from analogpipe.layer.positions import Positions
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.scratch import scratch
@@ -26,13 +27,17 @@ _TINY = 1e-30
 
 
 class AnalogConv2d(AnalogLayer):
-    """2-D convolution on an analog tile, (b, in, h, w) -> (b, out, h', w').
+    """2-D convolution on an analog tile, (b, in, h, w) -> (b, out, h', w') or without b.
 
     Args:
+        kernel_size, stride, padding, dilation, groups, padding_mode: as in :class:`torch.nn.Conv2d`.
         bias: digital (a Parameter), ``"analog"`` (the last column of the array, with input 1) or
             ``False`` for none.
         seed, name: address of the layer's random streams; initial weights as in
             :class:`torch.nn.Conv2d`.
+
+    Raises:
+        LayerError: what was found, and what is allowed.
     """
 
     def __init__(
@@ -43,8 +48,10 @@ class AnalogConv2d(AnalogLayer):
         tile: TileConfig,
         *,
         stride: Pair = 1,
-        padding: Pair = 0,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
         groups: int = 1,
+        padding_mode: str = "zeros",
         bias: Bias = True,
         seed: int,
         name: str,
@@ -53,40 +60,73 @@ class AnalogConv2d(AnalogLayer):
             min(in_channels, out_channels, groups) < 1
             or in_channels % groups + out_channels % groups
         ):
-            raise ValueError(
+            raise LayerError(
                 f"{in_channels} input and {out_channels} output channels cannot be split into "
                 f"{groups} groups"
             )
-        size = pair(kernel_size)
-        columns = in_channels // groups * size[0] * size[1]
-        super().__init__(out_channels, columns, tile, bias=bias, seed=seed, name=name)
+        size = pair("kernel_size", kernel_size, 1)
+        steps = pair("stride", stride, 1)
+        apart = pair("dilation", dilation, 1)
+        inside, ahead = split_padding(padding, padding_mode, size, steps, apart)
+        shape = (out_channels, in_channels // groups, *size)
+        super().__init__(shape, tile, bias=bias, seed=seed, name=name)
+        if groups > 1 and self.tile.array.fires_samples(tile):
+            raise LayerError(
+                f"{name}: updates of this tile go patch by patch, which needs groups = 1, found {groups}"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.padding = size, pair(stride), pair(padding)
-        self.windows = Windows(size, self.stride, self.padding, groups=groups)
-
-    def kernel(self) -> Tensor:
-        """Return the array as a kernel (out, in / groups, kh, kw), a view."""
-        weight = self.tile.weight[:, :-1] if self.analog_bias else self.tile.weight
-        return weight.view(self.out_channels, -1, *self.windows.kernel)
+        self.kernel_size, self.stride, self.dilation = size, steps, apart
+        self.padding, self.padding_mode = padding, padding_mode
+        self.windows = Windows(size, steps, inside, apart, groups)
+        self._ahead = ahead
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read the array; keep what the update needs."""
+        """Read the array; keep what the update needs.
+
+        Raises:
+            LayerError: the input does not fit.
+        """
+        check_input(self, x, -3, self.in_channels, (3, 4))
+        if x.dim() == 3:
+            single: Tensor = self.forward(x.unsqueeze(0))
+            return single.squeeze(0)
+        if any(self._ahead):
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            x = F.pad(x, self._ahead, mode)
+        if min(self.windows.places(x.shape)) < 1:
+            raise LayerError(
+                f"{self.name}: an image of {x.shape[2]} x {x.shape[3]} pixels with its padding is "
+                f"smaller than the kernel, {self.kernel_size} at dilation {self.dilation}"
+            )
+        if x.numel() == 0:  # nothing to read
+            y = self.windows.convolve(x, self.matrix())
+            return y if self.bias is None else y + self.bias.view(-1, 1, 1)
         x = x.contiguous()
-        out: Tensor = _Conv.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
+        out: Tensor = _Conv.apply(x, self.bias, self.anchor, self)  # type: ignore[no-untyped-call]
         return out
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
-        self.tile.change(Positions(x, e, self.windows, self.kernel(), self.analog_bias), lr)
+        self.tile.change(Positions(x, e, self.windows, self.matrix(), self.analog_bias), lr)
+
+    def extra_repr(self) -> str:
+        """Sizes, bias and device."""
+        sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
+        sizes += f", stride={self.stride}"
+        defaults = {"padding": 0, "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
+        for key, default in defaults.items():
+            if (value := getattr(self, key)) != default:
+                sizes += f", {key}={value!r}"
+        return f"{sizes}, {super().extra_repr()}"
 
     def _bias_column(self) -> Tensor:
-        return self.tile.weight[:, -1].view(-1, 1, 1)
+        return self.tile.array.weight[:, -1].view(-1, 1, 1)
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
         config = self.tile.config.forward
         if config.perfect:
-            y = self.windows.convolve(x, self.kernel())
+            y = self.windows.convolve(x, self.matrix())
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
@@ -121,7 +161,7 @@ class AnalogConv2d(AnalogLayer):
             q.clamp_(-n.inp_bound, n.inp_bound)
         if n.inp_noise > 0:
             self.tile.array.kernels.add_normal(q, n.inp_noise, stream)
-        y = self.windows.convolve(q, self.kernel())
+        y = self.windows.convolve(q, self.matrix())
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
         grouped = self.windows.by_group(y)
@@ -160,7 +200,7 @@ class AnalogConv2d(AnalogLayer):
         """Return the gradient for ``x`` as read through the transposed array."""
         config = self.tile.config.backward
         if config.perfect:
-            return self.windows.input_gradient(e, x, self.kernel())
+            return self.windows.input_gradient(e, x, self.matrix())
         grouped = self.windows.by_group(e)
         if config.noise_management == "abs_max":
             sizes = torch.abs(grouped, out=scratch("read", grouped.shape, e))
@@ -177,7 +217,7 @@ class AnalogConv2d(AnalogLayer):
         stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
         if n.inp_noise > 0:
             kernels.add_normal(q, n.inp_noise, stream)
-        grad = self.windows.input_gradient(q.mul_(unit).view(e.shape), x, self.kernel())
+        grad = self.windows.input_gradient(q.mul_(unit).view(e.shape), x, self.matrix())
         variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself
@@ -195,7 +235,7 @@ class _Conv(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, bias: Tensor | None, anchor: Tensor, layer: AnalogConv2d
     ) -> Tensor:
-        ctx.layer = layer
+        ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
         y = layer.read_forward(x)
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
@@ -205,7 +245,7 @@ class _Conv(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         layer = ctx.layer
         e = e.contiguous()
-        layer.add_pending(x, e)
+        layer.leave(x, e, ctx)
         grad_x = layer.read_backward(e, x) if ctx.needs_input_grad[0] else None
         grad_bias = e.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
         return grad_x, grad_bias, None, None

@@ -3,13 +3,11 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from analogpipe.layer.base import AnalogLayer, Bias, with_one
-from analogpipe.layer.convolution import AnalogConv2d
+from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input, with_one
 from analogpipe.tile.config import TileConfig
-
-__all__ = ["AnalogConv2d", "AnalogLayer", "AnalogLinear"]
 
 
 class AnalogLinear(AnalogLayer):
@@ -33,32 +31,32 @@ class AnalogLinear(AnalogLayer):
         name: str,
     ) -> None:
         if in_features < 1 or out_features < 1:
-            raise ValueError(
+            raise LayerError(
                 f"a layer needs at least one input and output, found {in_features}, {out_features}"
             )
-        super().__init__(out_features, in_features, tile, bias=bias, seed=seed, name=name)
+        super().__init__((out_features, in_features), tile, bias=bias, seed=seed, name=name)
         self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read the array; keep what the update needs."""
-        out: Tensor
-        if x.dim() == 2:
-            out = _Linear.apply(x, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
-        else:
-            flat = x.reshape(-1, self.in_features)
-            out = _Linear.apply(flat, self.bias, self._anchor, self)  # type: ignore[no-untyped-call]
-            out = out.view(*x.shape[:-1], self.out_features)
-        return out
+        """Read the array; keep what the update needs.
+
+        Raises:
+            LayerError: the input does not fit.
+        """
+        check_input(self, x, -1, self.in_features, ())
+        if x.numel() == 0:  # nothing to read
+            return F.linear(x, self.matrix(), self.bias)
+        flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
+        out: Tensor = _Linear.apply(flat, self.bias, self.anchor, self)  # type: ignore[no-untyped-call]
+        return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile: x (b, in), e (b, out)."""
         self.tile.update(with_one(x) if self.analog_bias else x, e, lr)
 
     def extra_repr(self) -> str:
-        """Sizes and device."""
-        kind = self.tile.config.device.kind
-        bias = "analog" if self.analog_bias else self.bias is not None
-        return f"{self.in_features}, {self.out_features}, device={kind}, bias={bias}"
+        """Sizes, bias and device."""
+        return f"{self.in_features}, {self.out_features}, {super().extra_repr()}"
 
 
 class _Linear(torch.autograd.Function):
@@ -68,7 +66,7 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, bias: Tensor | None, anchor: Tensor, layer: AnalogLinear
     ) -> Tensor:
-        ctx.layer = layer
+        ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
         y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
         return y if bias is None else y.add_(bias)
@@ -77,7 +75,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer
-        layer.add_pending(x, e)
+        layer.leave(x, e, ctx)
         grad_x = layer.tile.read_backward(e) if ctx.needs_input_grad[0] else None
         if layer.analog_bias and grad_x is not None:
             grad_x = grad_x[:, :-1]

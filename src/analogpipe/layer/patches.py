@@ -1,17 +1,70 @@
 """The geometry of a convolution: what its kernel sees of an image, and its products with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from analogpipe.layer.base import LayerError
+
 Pair = int | tuple[int, int]
 
 
-def pair(value: Pair) -> tuple[int, int]:
-    """Return ``value`` for both directions, rows first."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def pair(key: str, value: object, least: int) -> tuple[int, int]:
+    """Return the setting ``key`` for both directions, rows first.
+
+    Raises:
+        LayerError: it is no integer, or two, of ``least`` or more.
+    """
+    both = (value, value) if isinstance(value, int) else value
+    if isinstance(both, Sequence) and len(both) in (1, 3) and key == "kernel_size":
+        raise LayerError(
+            f"kernel_size {both} is that of a Conv{len(both)}d, of which there is no analog layer; "
+            "allowed: AnalogConv2d, with an integer or two"
+        )
+    if (
+        not isinstance(both, Sequence)
+        or len(both) != 2
+        or not all(isinstance(part, int) and part >= least for part in both)
+    ):
+        raise LayerError(f"{key} is an integer or two, {least} or more, found {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def split_padding(
+    padding: Pair | str,
+    mode: str,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Return the zeros that the convolution itself adds on both sides of rows and of columns, and what
+    is to be added ahead of it: left, right, top, bottom.
+
+    Raises:
+        LayerError: nothing that :class:`torch.nn.Conv2d` knows.
+    """
+    if mode not in MODES:
+        raise LayerError(f"padding_mode is one of {', '.join(MODES)}, found {mode!r}")
+    before = after = (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise LayerError(f"padding 'same' needs stride 1, found {stride}")
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        before = (total[0] // 2, total[1] // 2)
+        after = (total[0] - before[0], total[1] - before[1])
+    elif padding != "valid":
+        if isinstance(padding, str):
+            raise LayerError(f"padding is an integer, two, 'same' or 'valid', found {padding!r}")
+        before = after = pair("padding", padding, 0)
+    if mode == "zeros" and before == after:
+        return before, (0, 0, 0, 0)
+    return (0, 0), (before[1], after[1], before[0], after[0])
 
 
 @dataclass(frozen=True)
@@ -56,6 +109,16 @@ class Windows:
         """Return the patches that the kernel sees, (positions of all images, in kh kw)."""
         patches = F.unfold(x, self.kernel, self.dilation, self.padding, self.stride)
         return patches.transpose(1, 2).reshape(-1, patches.shape[1])
+
+    def places(self, shape: torch.Size) -> tuple[int, int]:
+        """Return rows and columns of the output for an image of ``shape`` (b, in, h, w)."""
+        rows, columns = (
+            (shape[2 + i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel[i] - 1) - 1)
+            // self.stride[i]
+            + 1
+            for i in (0, 1)
+        )
+        return rows, columns
 
     def by_group(self, x: Tensor) -> Tensor:
         """Return a view of ``x`` (b, c, h, w) as (b, groups, c / groups, h, w)."""

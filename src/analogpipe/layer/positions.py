@@ -35,13 +35,7 @@ class Positions:
         matrix.add_(self._gradient(self.e, self.x), alpha=factor)
 
     def samples(self) -> tuple[Tensor, Tensor]:
-        """Return the patches and their error signals, one row for each position.
-
-        Raises:
-            ValueError: there are several groups, whose patches differ.
-        """
-        if self.windows.groups > 1:
-            raise ValueError("updates patch by patch need groups = 1, found more")
+        """Return the patches and their error signals, one row for each position; for one group."""
         patches = self.windows.unfold(self.x)
         patches = with_one(patches) if self.analog_bias else patches
         return patches, self.e.flatten(2).transpose(1, 2).reshape(-1, self.e.shape[1])
@@ -52,7 +46,7 @@ class Positions:
         As :meth:`analogpipe.tile.kernels.backend.Kernels.condition`, with positions for samples, and
         scaled only after the products.
         """
-        if config.rule == "pulse_train" or not config.update_management:
+        if config.fires_samples:
             return None
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.layer import is_array_layer
 
-_LAYERS = (ArrayLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
         part.register_forward_hook(count)
         for block in blocks
         for part in block.modules()
-        if isinstance(part, _LAYERS)
+        if isinstance(part, _LAYERS) or is_array_layer(part)
     ]
     training = [[part.training for part in block.modules()] for block in blocks]
     try:

@@ -10,7 +10,16 @@ from typing import Annotated
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from analogpipe.files import read_yaml
-from analogpipe.profile.sections import Compute, Dataset, Mode, Model, NamedMode, Sweep, Training
+from analogpipe.profile.sections import (
+    Compute,
+    Dataset,
+    Mode,
+    Model,
+    NamedMode,
+    PythonModel,
+    Sweep,
+    Training,
+)
 from analogpipe.profile.theory import Theory
 from analogpipe.schedule.partition import PartitionError, from_sizes
 from analogpipe.settings import ConfigError, Name, Strict, checked, override
@@ -98,7 +107,8 @@ class Profile(Strict):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ValueError(f"{key}: a value is given twice in {values}")
-        if (self.model.kind == "decoder") != (self.dataset.kind == "text"):
+        free = "python" in (self.model.kind, self.dataset.kind)
+        if not free and (self.model.kind == "decoder") != (self.dataset.kind == "text"):
             raise ValueError(
                 f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
                 "allowed: decoder for text, the others for images"
@@ -224,14 +234,15 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
                 )
-    if (
-        profile.dataset.path is not None
-        and not profile.dataset.downloaded
-        and not Path(profile.dataset.path).is_dir()
-    ):
-        raise ConfigError(
-            f"{path}: dataset.path: found {profile.dataset.path}, allowed: an existing folder"
-        )
+    data = profile.dataset
+    if data.kind == "image_folder" and not Path(str(data.path)).is_dir():
+        raise ConfigError(f"{path}: dataset.path: found {data.path}, allowed: an existing folder")
+    files = {"dataset.path": data.path} if data.kind == "python" else {}
+    if isinstance(profile.model, PythonModel):
+        files["model.file"] = profile.model.file
+    for key, file in files.items():
+        if not Path(str(file)).is_file():
+            raise ConfigError(f"{path}: {key}: found {file}, allowed: an existing Python file")
     return profile
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from analogpipe.schedule.modes import MODES
+from analogpipe.schedule.modes import MODE, MODES
 from analogpipe.settings import Name, Strict
 
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -21,19 +21,24 @@ INTERVAL = (
 class Dataset(Strict):
     """Where the samples come from. ``digits`` ships inside scikit-learn; the others need ``path``."""
 
-    kind: Literal["digits", "mnist", "cifar10", "image_folder", "text"] = Field(
-        description="digits (scikit-learn's handwritten digits), mnist, cifar10, image_folder, or text, "
-        "whose characters are predicted one after the other"
+    kind: Literal["digits", "mnist", "cifar10", "image_folder", "text", "python"] = Field(
+        description="digits (scikit-learn's handwritten digits), mnist, cifar10, image_folder, text, "
+        "whose characters are predicted one after the other, or python, a function of yours"
     )
     name: Name = Field(description="label of the data in every path, table and figure")
     path: str | None = Field(
         default=None,
-        description="folder that holds the data (of text: the file), relative to the working directory; "
+        description="folder that holds the data (of text and python: the file), relative to the working folder; "
         "mnist, cifar10 and the Tiny Shakespeare text are downloaded to it by the workflow's rule `data` if "
         "they are not there",
     )
     context: int | None = Field(
         default=None, ge=1, description="characters of a sample (of text, and required there)"
+    )
+    function: str | None = Field(
+        default=None,
+        description="of python, and required there: a function of the file without arguments that returns "
+        "training inputs and targets, and those of the test, as NumPy arrays",
     )
     train: int | None = Field(
         default=None, ge=1, description="use only so many training samples (all when not given)"
@@ -51,7 +56,15 @@ class Dataset(Strict):
             raise ValueError(f"path is required for kind {self.kind}")
         if (self.kind == "text") != (self.context is not None):
             raise ValueError("context is required for kind text, and for no other")
+        if (self.kind == "python") != (self.function is not None):
+            raise ValueError("function is required for kind python, and for no other")
         return self
+
+    @property
+    def source(self) -> str:
+        """What the arrays of the data set depend on; which part of them is used comes later."""
+        keys = {"kind", "name", "path", "context", "function"}
+        return self.model_dump_json(include=keys, exclude_none=True)
 
     @property
     def downloaded(self) -> bool:
@@ -133,7 +146,21 @@ class Decoder(Strict):
         return 2 * self.layers
 
 
-Model = Annotated[Mlp | Cnn | ResNet | Decoder, Field(discriminator="kind")]
+class PythonModel(Strict):
+    """A network of yours: a function ``blocks(shape, classes)`` of a Python file that returns torch modules,
+    which work one after the other."""
+
+    kind: Literal["python"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    file: str = Field(description="the Python file, relative to the working directory")
+    function: str = Field(default="blocks", description="name of the function in it")
+    blocks: int = Field(ge=1, description="number of modules that it returns, the most stages")
+    digital: list[str] = Field(
+        default=[], description="patterns of the paths of layers that stay digital, e.g. '3.*'"
+    )
+
+
+Model = Annotated[Mlp | Cnn | ResNet | Decoder | PythonModel, Field(discriminator="kind")]
 
 
 class Mode(Strict):
@@ -157,18 +184,19 @@ class Mode(Strict):
 
     @model_validator(mode="after")
     def _options_of_schedule(self) -> "Mode":
-        if self.mini_batch > 1 and not self.schedule.startswith("sync"):
+        if self.mini_batch > 1 and not MODE[self.schedule].flushes:
             raise ValueError(f"mini_batch is for sync schedules, not {self.schedule}")
-        if self.prediction is not None and self.schedule not in ("async", "async-full-duplex"):
+        mode = MODE[self.schedule]
+        if self.prediction is not None and (mode.stashes or not mode.stale):
             raise ValueError(f"prediction is for async schedules, not {self.schedule}")
-        if self.warm_up_epochs and not self.schedule.startswith("async"):
+        if self.warm_up_epochs and not mode.stale:
             raise ValueError(f"warm_up_epochs is for async schedules, not {self.schedule}")
         return self
 
     @property
     def weights_depend_on_stages(self) -> bool:
         """Whether the stage count changes the weights, or only the cycles that they take."""
-        return str(self.schedule).startswith("async")
+        return MODE[self.schedule].stale
 
 
 class NamedMode(Mode):

@@ -6,12 +6,10 @@ gets the same numbers from a table; the tests compare both with what an executed
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from analogpipe.schedule.modes import FULL_DUPLEX, ScheduleError, check_sizes
+from analogpipe.schedule.modes import MODE, Ints, ScheduleError, check_sizes
 from analogpipe.schedule.table import Action, Schedule
-
-Ints = NDArray[np.int64]
 
 
 def _indices(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int) -> tuple[Ints, Ints]:
@@ -27,9 +25,7 @@ def _indices(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int) -> tuple[Int
 def delay(mode: str, M: int, m: ArrayLike) -> Ints:
     """Updates between the forward and the backward of a micro-batch in the steady state."""
     _, m_ = _indices(mode, M, 0, m, 1)
-    if mode == FULL_DUPLEX:
-        return 2 * (M - m_)
-    return M - m_ if mode in ("async", "async-stash") else np.zeros_like(m_)
+    return MODE[mode].delay(m_, M)
 
 
 def forward_version(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
@@ -41,7 +37,8 @@ def forward_version(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -
 
 def backward_version(mode: str, M: int, b: ArrayLike, m: ArrayLike, n: int = 1) -> Ints:
     """Version of stage ``m`` that the backward of micro-batch ``b`` uses."""
-    if mode == "async-stash":
+    check_sizes(mode, M, 1, n)
+    if MODE[mode].stashes:
         return forward_version(mode, M, b, m, n)
     b_, m_ = _indices(mode, M, b, m, n)
     return b_ // n + 0 * m_
@@ -62,13 +59,7 @@ def in_flight(mode: str, M: int, K: int, n: int, m: ArrayLike) -> Ints:
     """Peak number of micro-batches of ``K`` that stage ``m`` holds between their F and their B."""
     check_sizes(mode, M, K, n)
     _, m_ = _indices(mode, M, 0, m, n)
-    if mode == "sequential":
-        return np.ones_like(m_)
-    if mode == "sync":
-        return np.full_like(m_, min(n, K))
-    if mode == "sync-1f1b":
-        return np.minimum(min(n, K), M - m_ + 1)
-    return np.minimum(K, delay(mode, M, m_) + 1)
+    return MODE[mode].in_flight(m_, M, K, n)
 
 
 def counted_versions(schedule: Schedule, m: int) -> tuple[Ints, Ints]:

@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analogpipe.schedule.modes import (
-    FULL_DUPLEX,
-    SYNC_MODES,
+    MODE,
+    Ints,
     ScheduleError,
     check_sizes,
     closes_mini_batch,
     slots_per_clock,
 )
-
-Ints = NDArray[np.int64]
 
 
 class Action(IntEnum):
@@ -98,8 +96,9 @@ class Schedule:
 def build(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> Schedule:
     """The validated table of a mode. Raises ScheduleError on bad sizes."""
     check_sizes(mode, stages, micro_batches, mini_batch)
-    forward, backward = _clocks(mode, stages, micro_batches, mini_batch)
     m, b = np.indices((stages, micro_batches))
+    sizes = (stages, micro_batches, mini_batch)
+    forward, backward = MODE[mode].clocks(m[:, :1] + 1, b[:1], *sizes)
     closing = np.broadcast_to(closes_mini_batch(mode, micro_batches, mini_batch), m.shape)
     clock = np.concatenate([forward.ravel(), backward.ravel(), backward[closing]])
     stage = np.concatenate([m.ravel(), m.ravel(), m[closing]]) + 1
@@ -120,23 +119,16 @@ def build(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> Sc
     return schedule
 
 
-def _clocks(mode: str, stages: int, micro_batches: int, mini_batch: int) -> tuple[Ints, Ints]:
-    """Clocks of F and of B, each of shape (stages, micro_batches)."""
-    m = np.arange(1, stages + 1, dtype=np.int64)[:, None]
-    b = np.arange(micro_batches, dtype=np.int64)[None, :]
-    if mode == "sequential":
-        start = 2 * stages * b
-        return start + m - 1, start + 2 * stages - m
-    if mode == FULL_DUPLEX:
-        return b + m - 1, b + 2 * stages - m - 1
-    if mode not in SYNC_MODES:
-        return 2 * b + m - 1, 2 * b + 2 * stages - m
-    j, i = np.divmod(b, mini_batch)
-    start = 2 * (mini_batch + stages - 1) * j
-    if mode == "sync-1f1b":
-        return start + 2 * i + m - 1, start + 2 * i + 2 * stages - m
-    size = np.minimum(mini_batch, micro_batches - j * mini_batch)
-    return start + i + m - 1, start + (size + stages - 1) + i + (stages - m)
+def common_clocks(one: Schedule, other: Schedule) -> int:
+    """Return the number of clocks, from the first on, in which two schedules do the same."""
+    count = min(len(one.clock), len(other.clock))
+    names = ("clock", "stage", "kind", "micro_batch")
+    differs = np.zeros(count, dtype=np.bool_)
+    for name in names:
+        differs |= getattr(one, name)[:count] != getattr(other, name)[:count]
+    first = int(np.argmax(differs)) if differs.any() else count
+    ends = [s.clock[first] if first < len(s.clock) else s.cycles for s in (one, other)]
+    return int(min(ends))
 
 
 def _key(clock: Ints, stage: Ints, kind: Ints, stages: int) -> Ints:
@@ -170,7 +162,8 @@ def validate(schedule: Schedule) -> None:
     u = _dense(s, Action.U, closes_mini_batch(s.name, s.micro_batches, s.mini_batch))
     _require(s, np.diff(f, axis=1) > 0, f[:, 1:], "F{b1} does not come after F{b}")
     _require(s, np.diff(b, axis=1) > 0, b[:, 1:], "B{b1} does not come after B{b}")
-    if s.name == FULL_DUPLEX:
+    mode = MODE[s.name]
+    if mode.full_duplex:
         _require(s, b >= f, b, "B{b} comes before F{b}")
     else:
         _require(s, b > f, b, "B{b} does not come after F{b}")
@@ -179,7 +172,7 @@ def validate(schedule: Schedule) -> None:
     _require(s, f[1:] > f[:-1], f[1:], "F{b} does not come after that of the stage before", 1)
     _require(s, b[:-1] > b[1:], b[:-1], "B{b} does not come after that of the next stage")
     _require(s, (u < 0) | (u == b), u, "U{b} is not in the slot of B{b}")
-    if s.name == "sequential" or s.name in SYNC_MODES:
+    if mode.flushes or not mode.pipelined:
         first = np.arange(s.mini_batch, s.micro_batches, s.mini_batch)
         through = f[:, first] > b[:, first - 1]
         if not through.all():

@@ -22,13 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analogpipe.schedule.modes import (
-    FULL_DUPLEX,
-    SYNC_MODES,
-    ScheduleError,
-    check_sizes,
-    slots_per_clock,
-)
+from analogpipe.schedule.modes import MODE, ScheduleError, check_sizes, slots_per_clock
 from analogpipe.schedule.table import Action, Schedule, build
 
 Times = NDArray[np.float64]
@@ -135,18 +129,18 @@ def makespan(
     """
     check_sizes(mode, stages, micro_batches, mini_batch)
     both, after = forward + backward, update + accumulate
-    if mode in SYNC_MODES:
+    if MODE[mode].flushes:
         full, rest = divmod(micro_batches, mini_batch)
         flushes = full * [mini_batch] + ([rest] if rest else [])
         return sum((n + stages - 1) * both + n * after + program for n in flushes)
     after += program
-    if mode == "sequential":
+    if not MODE[mode].pipelined:
         return micro_batches * (stages * both + after)
-    if mode == FULL_DUPLEX and forward != backward:
+    if MODE[mode].full_duplex and forward != backward:
         raise ScheduleError(
             f"forward and backward are {forward} and {backward}, allowed is the same in {mode}"
         )
-    slot = max(forward, backward) if mode == FULL_DUPLEX else both
+    slot = max(forward, backward) if MODE[mode].full_duplex else both
     return micro_batches * (slot + after) + (stages - 1) * both
 
 
@@ -169,7 +163,7 @@ def period(
     mini-batches, of which the last one counts. Raises ScheduleError.
     """
     stages = range(len(forward))
-    if mode in SYNC_MODES:
+    if MODE[mode].flushes:
         table = build(mode, len(forward), 4 * mini_batch, mini_batch)
         costs = (forward, backward, update)
         end = simulate(table, *costs, accumulate=accumulate, program=program).end
@@ -177,10 +171,10 @@ def period(
         return float(end.max() - third) / mini_batch
     check_sizes(mode, len(forward), 1, mini_batch)
     after = [update[m] + accumulate[m] + program[m] for m in stages]
-    if mode == FULL_DUPLEX:
+    if MODE[mode].full_duplex:
         return max(max(forward[m], backward[m]) + after[m] for m in stages)
     both = [forward[m] + backward[m] for m in stages]
-    if mode == "sequential":
+    if not MODE[mode].pipelined:
         return max(sum(both[m:]) + after[m] for m in stages)
     return max(both[m] + after[m] for m in stages)
 
@@ -196,7 +190,7 @@ def _check(schedule: Schedule, costs: Sequence[float]) -> list[float]:
 def _partners(schedule: Schedule) -> NDArray[np.int64]:
     """For each F and B the other of its slot on full-duplex arrays, else -1."""
     partner = np.full(len(schedule.clock), -1, dtype=np.int64)
-    if schedule.name == FULL_DUPLEX:
+    if MODE[schedule.name].full_duplex:
         slot = schedule.clock * (schedule.stages + 1) + schedule.stage
         f, b = (np.flatnonzero(schedule.kind == kind) for kind in (Action.F, Action.B))
         _, i, j = np.intersect1d(slot[f], slot[b], assume_unique=True, return_indices=True)

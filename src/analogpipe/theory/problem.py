@@ -167,7 +167,7 @@ class Share(nn.Module):
         self.columns = columns
         width = columns.stop - columns.start
         self.layer = AnalogLinear(width, rows, tile, bias=False, seed=seed, name=name)
-        self.layer.tile.weight.zero_()
+        self.layer.set_weight(torch.zeros(self.layer.shape))
 
     def forward(self, message: Tensor) -> Tensor:
         """Map a message to the next."""

@@ -38,7 +38,7 @@ from analogpipe.tile.config import ReadoutConfig, TileConfig, digital
 
 
 def linear(tau: float, dw_min: float, out_noise: float = 0.0) -> TileConfig:
-    """Return a tile of the paper's linear device without spread, its converters without error.
+    """Return a tile of the linear device without spread, its converters without error.
 
     ``out_noise`` is the read-out noise (AIHWKit's IOParameters), which acts on every output alone.
     """

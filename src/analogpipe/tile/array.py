@@ -17,7 +17,9 @@ class Array(nn.Module):
 
     Its state is in buffers (or parameters), so that it moves, is saved and is copied as that of any
     module. The elements, which follow from the address of ``streams``, are attributes: a subclass
-    moves them in :meth:`moved`. What it keeps of views of its memory are cached properties.
+    moves them in :meth:`moved`. What an array keeps of views of its memory are cached properties.
+
+    Whoever uses an array calls :meth:`settle` before: the weight may have been changed in place.
 
     Args:
         weight: initial weight (out, in), float32; the array's own from here on.
@@ -30,23 +32,93 @@ class Array(nn.Module):
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()
         self.config, self.streams = config, streams
+        self.watched = True
+        """Whether a change of the weight in place is taken as a request to set it."""
+        self._seen = 0, 0
+        self._shape = weight.shape
         self.keep(weight)
-
-    def keep(self, weight: Tensor) -> None:
-        """Take ``weight`` as the array's memory."""
-        self.register_buffer("weight", weight)
+        self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod
     def takes(cls, config: TileConfig) -> bool:
         """Whether this is the kind of array that ``config`` asks for."""
         raise NotImplementedError
 
-    def update(self, change: Change, lr: float) -> None:
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """Whether an update of such an array asks a change for its samples, one by one."""
+        raise NotImplementedError
+
+    def keep(self, weight: Tensor) -> None:
+        """Take ``weight`` as the array's memory."""
+        self.register_buffer("weight", weight)
+
+    def change(self, change: Change, lr: float) -> None:
         """Apply the change that a micro-batch wants, at a learning rate that is not 0."""
         raise NotImplementedError
 
+    def place(self, weight: Tensor) -> None:
+        """Bring the elements to ``weight`` (out, in), or as near as they can be."""
+        raise NotImplementedError
+
+    def hold(self) -> None:
+        """Bring a state that was loaded into the bounds of the elements."""
+
     def moved(self, device: torch.device) -> None:
         """Follow the buffers to ``device``."""
+
+    @torch.no_grad()
+    def update(self, change: Change, lr: float) -> None:
+        """Apply the change that a micro-batch wants."""
+        if lr != 0:
+            self.settle()
+            self.change(change, lr)
+            self.note()
+
+    @torch.no_grad()
+    def set_weight(self, weight: Tensor) -> None:
+        """Bring the elements to ``weight`` (out, in), clipped to their bounds.
+
+        Raises:
+            ValueError: the shape is another.
+        """
+        self.settle()
+        if weight.shape != self.weight.shape:
+            raise ValueError(
+                f"the weight has shape {tuple(weight.shape)}, the array {tuple(self.weight.shape)}"
+            )
+        # a copy: it may be a view of this array
+        self.place(weight.detach().to(self.weight, copy=True))
+        self.note()
+
+    def settle(self) -> Tensor:
+        """Make of a weight that was changed in place, or given other memory, one that was set, and
+        return it.
+
+        Raises:
+            ValueError: the memory that it was given does not fit.
+        """
+        weight = self.weight
+        if self.watched and self._seen != (weight._version, weight.data_ptr()):
+            self._take(weight)
+        return weight
+
+    @torch.no_grad()
+    def _take(self, weight: Tensor) -> None:
+        if weight.shape != self._shape or weight.dtype != torch.float32:
+            raise ValueError(
+                f"the weight was given memory of shape {tuple(weight.shape)}, {weight.dtype}; the "
+                f"array has {tuple(self._shape)}, torch.float32"
+            )
+        self.forget()
+        self.place(weight.clone())
+        self.note()
+
+    def note(self) -> None:
+        """Take the weight as it stands: what comes after is a change from outside."""
+        weight = self.weight
+        # past the checks of modules, which take longer
+        self.__dict__["_seen"] = weight._version, weight.data_ptr()
 
     @cached_property
     def kernels(self) -> Kernels:
@@ -67,15 +139,46 @@ class Array(nn.Module):
             if isinstance(value, cached_property)
         }
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self.settle()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any
+    ) -> None:
+        # values are taken, never the tensors: others may hold those, or they may lie elsewhere
+        metadata = {**local_metadata, "assign_to_params_buffers": False}
+        super()._load_from_state_dict(state_dict, prefix, metadata, *rest)
+
     def __getstate__(self) -> dict[str, Any]:
-        # a copy makes its own
-        views = self._views()
-        return {name: value for name, value in self.__dict__.items() if name not in views}
+        # a copy makes its own views, and has other memory
+        self.settle()
+        own = self._views() | {"_seen"}
+        return {name: value for name, value in self.__dict__.items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.note()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.settle()
         before = self.weight.device
+        found = fn(torch.empty(0, device=before)).dtype
+        if found != torch.float32:
+            raise ValueError(f"an array is torch.float32 and cannot be made {found}")
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.weight.device != before:
             self.moved(self.weight.device)
         self.forget()
+        self.note()
         return self
+
+    def extra_repr(self) -> str:
+        """Rows and columns."""
+        return f"{self.weight.shape[0]} x {self.weight.shape[1]}"
+
+
+@torch.no_grad()
+def _loaded(array: Array, _: object) -> None:
+    array.hold()
+    array.note()

@@ -37,6 +37,11 @@ class UpdateConfig(BaseModel):
     update_bl_management: bool = True
     """Shorten the pulse train of a sample to what it needs."""
 
+    @property
+    def fires_samples(self) -> bool:
+        """Whether pulses are to be found sample by sample, not from sums over the samples."""
+        return self.rule == "pulse_train" or not self.update_management
+
 
 class Levels(NamedTuple):
     """The numbers of a read: inputs count levels of the DAC, outputs those of the ADC. Without a

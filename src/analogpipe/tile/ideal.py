@@ -1,5 +1,7 @@
 """The array of ideal elements: any change is applied exactly."""
 
+from torch import Tensor
+
 from analogpipe.device.parameters import Ideal
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change
@@ -14,6 +16,15 @@ class IdealArray(Array):
         """Whether the device is ideal."""
         return isinstance(config.device, Ideal)
 
-    def update(self, change: Change, lr: float) -> None:
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """False: the sum over the samples is all that counts."""
+        return False
+
+    def place(self, weight: Tensor) -> None:
+        """Set the weight: there are no bounds."""
+        self.weight.copy_(weight)
+
+    def change(self, change: Change, lr: float) -> None:
         """Apply the change: stochastic gradient descent."""
         change.add_to(self.weight, -lr)

@@ -46,22 +46,35 @@ class PairArray(Array):
         noise = torch.randn(both, generator=stream)
         # drawn anew with the elements: no part of the state dict
         self.register_buffer("rest", device.reset + device.reset_dtod * noise, persistent=False)
-        # one of both elements is at 0
-        state = torch.cat([weight.clamp(min=0), (-weight).clamp_(min=0)])
-        self.register_buffer("state", state.clamp_(self.response.low, self.response.high))
+        self.register_buffer("state", torch.empty(both))
         self.register_buffer("waited", torch.zeros(1, dtype=torch.int64))
-        self._show()
+        self.place(weight)
 
     @classmethod
     def takes(cls, config: TileConfig) -> bool:
         """Whether the device is a pair."""
         return isinstance(config.device, OneSided)
 
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """Whether pulses do not follow from sums over the samples."""
+        return config.update.fires_samples
+
+    def place(self, weight: Tensor) -> None:
+        """Set both elements of each pair: one of them to 0."""
+        torch.cat([weight.clamp(min=0), (-weight).clamp_(min=0)], out=self.state)
+        self.hold()
+
+    def hold(self) -> None:
+        """Bring the elements into their bounds, and show their difference."""
+        self._clamp()
+        self._show()
+
     def moved(self, device: torch.device) -> None:
         """Bring the elements to ``device``."""
         self.response = self.response.to(device)
 
-    def update(self, change: Change, lr: float) -> None:
+    def change(self, change: Change, lr: float) -> None:
         """Pulse the elements, and refresh if that is due."""
         config, granularity = self.config.update, self.device.granularity
         products = change.products(lr, granularity, config)

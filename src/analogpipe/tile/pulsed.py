@@ -23,12 +23,25 @@ class PulsedArray(Array):
         self.device = config.device
         shape = (weight.shape[0], weight.shape[1])
         self.response = draw(self.device, shape, streams.fresh("device"))
-        torch.clamp(weight, self.response.low, self.response.high, out=weight)
+        self.place(weight)
 
     @classmethod
     def takes(cls, config: TileConfig) -> bool:
         """Whether the device is pulsed, and its writing exact."""
         return isinstance(config.device, Pulsed) and config.device.write_noise == 0
+
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """Whether pulses do not follow from sums over the samples."""
+        return config.update.fires_samples
+
+    def place(self, weight: Tensor) -> None:
+        """Set the weight within the bounds."""
+        torch.clamp(weight, self.response.low, self.response.high, out=self.weight)
+
+    def hold(self) -> None:
+        """Bring the weight into the bounds."""
+        self.place(self.weight)
 
     def moved(self, device: torch.device) -> None:
         """Bring the elements to ``device``."""
@@ -46,7 +59,7 @@ class PulsedArray(Array):
             kernels=self.kernels,
         )
 
-    def update(self, change: Change, lr: float) -> None:
+    def change(self, change: Change, lr: float) -> None:
         """Pulse the elements."""
         products = change.products(lr, self.device.granularity, self.config.update)
         if products is None:
@@ -61,16 +74,26 @@ class RewrittenArray(PulsedArray):
     state: Tensor
     """State of the elements, (out, in): what pulses change."""
 
-    def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
-        super().__init__(weight, config, streams)
-        self.register_buffer("state", weight.clone())
-        noise = torch.empty_like(weight)
-        weight += noise.normal_(0, self.device.write_noise, generator=streams["update"])
+    def keep(self, weight: Tensor) -> None:
+        """Take ``weight`` as what reads see, with other memory for the state."""
+        super().keep(weight)
+        self.register_buffer("state", torch.empty_like(weight))
 
     @classmethod
     def takes(cls, config: TileConfig) -> bool:
         """Whether the device is pulsed, and its writing noisy."""
         return isinstance(config.device, Pulsed) and config.device.write_noise > 0
+
+    def place(self, weight: Tensor) -> None:
+        """Write the weight within the bounds, with noise (AIHWKit: ``apply_write_noise_on_set``)."""
+        torch.clamp(weight, self.response.low, self.response.high, out=self.state)
+        noise = torch.empty_like(weight)
+        noise.normal_(0, self.device.write_noise, generator=self.streams["update"])
+        torch.add(self.state, noise, out=self.weight)
+
+    def hold(self) -> None:
+        """Bring the state into the bounds."""
+        torch.clamp(self.state, self.response.low, self.response.high, out=self.state)
 
     @cached_property
     def updater(self) -> Updater:

@@ -30,7 +30,7 @@ class TikiTakaArray(TransferArray):
         self.rule = config.transfer
         if self.rule.gamma > 0:
             self.register_buffer("both", torch.empty_like(weight))
-            self._show()
+        self._show()
 
     @classmethod
     def takes(cls, config: TileConfig) -> bool:
@@ -43,11 +43,20 @@ class TikiTakaArray(TransferArray):
         both = self._buffers.get("both")
         return self.slow.weight if both is None else both
 
-    def update(self, change: Change, lr: float) -> None:
+    def place(self, weight: Tensor) -> None:
+        """Set the slow array; the fast one then reads 0."""
+        super().place(weight)
+        self._show()
+
+    def hold(self) -> None:
+        """Bring the fast array into its bounds, and show both."""
+        super().hold()
+        self._show()
+
+    def change(self, change: Change, lr: float) -> None:
         """Update the fast array, and transfer what is due."""
-        super().update(change, lr)
-        if self.rule.gamma > 0:
-            self._show()
+        super().change(change, lr)
+        self._show()
 
     @property
     def transfer_rate(self) -> float:
@@ -65,6 +74,8 @@ class TikiTakaArray(TransferArray):
         self.send(columns, self.rule.threshold * self.slow.device.granularity)
 
     def _show(self) -> None:
+        if self.rule.gamma == 0:
+            return
         state = self.seen if self.device.write_noise > 0 else self.fast
         torch.sub(state, self._reference, out=self.both)
         self.both.mul_(self.rule.gamma).add_(self.slow.weight)

@@ -1,10 +1,13 @@
 """An analog tile: an array, and the converters through which it is read."""
 
+import json
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from analogpipe.device.parameters import Ideal
+from analogpipe.files import excerpt
 from analogpipe.tile.agad import AgadArray
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Samples
@@ -16,6 +19,7 @@ from analogpipe.tile.pulsed import PulsedArray, RewrittenArray
 from analogpipe.tile.read import read
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.tiki_taka import TikiTakaArray
+from analogpipe.tile.weight import Weight
 
 ARRAYS: tuple[type[Array], ...] = (
     TikiTakaArray,
@@ -36,7 +40,7 @@ class AnalogTile(nn.Module):
         weight: initial weight (out, in); clipped into the bounds of the elements.
         config: device, update and read-out.
         seed, name: address of the random streams. The elements follow from them and are not part of
-        the state dict.
+        the state dict, which only names them: it is loaded into no others.
 
     In evaluation mode the read-out takes its noise from a stream of its own, so that evaluating
     leaves training as it is.
@@ -49,12 +53,29 @@ class AnalogTile(nn.Module):
         self.config = config
         self.streams = Streams(seed, name)
         kind = next(kind for kind in ARRAYS if kind.takes(config))
-        self.array = kind(weight.detach().to(torch.float32).clone(), config, self.streams)
+        with torch.inference_mode(False), torch.no_grad():
+            self.array = kind(weight.detach().to(torch.float32).clone(), config, self.streams)
+        self.array.note()
 
     @property
-    def weight(self) -> Tensor:
-        """What reads see, (out, in)."""
-        return self.array.weight
+    def weight(self) -> Weight:
+        """What reads see, (out, in): a view. Its changes in place, and what is assigned, set the
+        weight."""
+        return Weight.of(self.array.settle())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            self.set_weight(value)
+        else:
+            super().__setattr__(name, value)
+
+    def set_weight(self, weight: Tensor) -> None:
+        """Bring the elements to ``weight`` (out, in), clipped to their bounds.
+
+        Raises:
+            ValueError: the shape is another.
+        """
+        self.array.set_weight(weight)
 
     @property
     def address(self) -> tuple[int, str]:
@@ -63,24 +84,21 @@ class AnalogTile(nn.Module):
 
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
-        array = self.array
-        stream = self.forward_stream()
-        return read(x, array.weight.t(), self.config.forward, stream, array.kernels)
+        array, stream = self.array, self.forward_stream()
+        return read(x, array.settle().t(), self.config.forward, stream, array.kernels)
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
-        array = self.array
-        return read(e, array.weight, self.config.backward, self.backward_stream(), array.kernels)
+        array, stream = self.array, self.backward_stream()
+        return read(e, array.settle(), self.config.backward, stream, array.kernels)
 
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the change ``-lr e^T x`` wanted by one micro-batch: x (b, in), e (b, out)."""
         self.change(Samples(x, e), lr)
 
-    @torch.no_grad()
     def change(self, change: Change, lr: float) -> None:
         """Apply the change wanted by one micro-batch."""
-        if lr != 0:
-            self.array.update(change, lr)
+        self.array.update(change, lr)
 
     def forward_stream(self) -> torch.Generator:
         """Return the noise stream of forward reads in the present mode."""
@@ -98,9 +116,56 @@ class AnalogTile(nn.Module):
         """Restore the random streams."""
         self.streams.load(state)
 
+    def elements(self) -> dict[str, Any]:
+        """Return what the elements follow from: the device, and the address if that draws any."""
+        config = self.config
+        device = config.device.model_dump(mode="json")
+        if isinstance(config.device, Ideal):
+            return device
+        if config.transfer is not None and config.transfer.device is not None:
+            device["fast"] = config.transfer.device.model_dump(mode="json")
+        return {"seed": self.streams.seed, "name": self.streams.name, **device}
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        words = json.dumps(self.elements()).encode()
+        destination[f"{prefix}elements"] = torch.tensor(list(words), dtype=torch.uint8)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        words = state_dict.pop(key := f"{prefix}elements", None)
+        if words is None:
+            missing_keys.append(key)
+        elif fault := self._other(json.loads(bytes(words.tolist()))):
+            error_msgs.append(
+                f"{prefix.rstrip('.')}: the state is of other elements: {fault}; allowed: the same, or "
+                "set_weight"
+            )
+            # nothing of it is loaded
+            state_dict.update(self.state_dict(prefix=prefix))
+            del state_dict[key]
+        lists = missing_keys, unexpected_keys, error_msgs
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *lists)
+
+    def _other(self, found: dict[str, Any]) -> str:
+        """In what the elements of a state differ from these, in words; empty for nothing."""
+        own = self.elements()
+        keys = [key for key in {"kind": 0, **found, **own} if found.get(key) != own.get(key)]
+        return ", ".join(
+            f"{key} {excerpt(found.get(key))}, here {excerpt(own.get(key))}" for key in keys[:3]
+        )
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        before = self.weight.device
+        before = self.array.weight.device
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.weight.device != before:
-            self.streams.to(self.weight.device)
+        if self.array.weight.device != before:
+            self.streams.to(self.array.weight.device)
         return self

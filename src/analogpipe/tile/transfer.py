@@ -55,30 +55,45 @@ class TransferArray(Array):
         self.device = device
         shape = (weight.shape[0], weight.shape[1])
         self.response = draw(device, shape, streams.fresh("fast"))
-        start = torch.clamp(self._reference, self.response.low, self.response.high)
-        self.register_buffer("fast", start)
+        self.register_buffer("fast", torch.empty_like(weight))
         if device.write_noise > 0:
-            noise = torch.empty_like(start)
-            noise.normal_(0, device.write_noise, generator=streams["update"])
-            self.register_buffer("seen", start + noise)
+            self.register_buffer("seen", torch.empty_like(weight))
+        self._clear()
         self.register_buffer("buffer", torch.zeros_like(weight))
         self.register_buffer("position", torch.zeros(2, dtype=torch.int64))
+
+    @classmethod
+    def fires_samples(cls, config: TileConfig) -> bool:
+        """Whether the fast array takes pulses sample by sample."""
+        by_micro_batch = config.transfer is not None and config.transfer.units_in_mbatch
+        return config.update.fires_samples or not by_micro_batch
 
     def keep(self, weight: Tensor) -> None:
         """Give ``weight`` to the slow array."""
         kind = RewrittenArray if RewrittenArray.takes(self.config) else PulsedArray
         self.slow = kind(weight, self.config, self.streams)
+        self.slow.watched = False  # that is done here
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """What reads see: that of the slow array."""
         return self.slow.weight
 
+    def place(self, weight: Tensor) -> None:
+        """Set the slow array; the fast one goes to its reference, the digital buffer stays (AIHWKit:
+        ``set_weights`` of all compounds)."""
+        self.slow.place(weight)
+        self._clear()
+
+    def hold(self) -> None:
+        """Bring the fast array into its bounds."""
+        torch.clamp(self.fast, self.response.low, self.response.high, out=self.fast)
+
     def moved(self, device: torch.device) -> None:
         """Bring the elements of the fast array to ``device``."""
         self.response = self.response.to(device)
 
-    def update(self, change: Change, lr: float) -> None:
+    def change(self, change: Change, lr: float) -> None:
         """Update the fast array, and transfer what is due.
 
         ``lr`` scales the transfer; the fast array has its own rate, ``fast_lr`` (0: also ``lr``).
@@ -146,6 +161,14 @@ class TransferArray(Array):
             kept.mul_(torch.where(due == 0, 1.0, momentum))
         else:
             kept.sub_(due, alpha=(1 - momentum) * unit)
+
+    def _clear(self) -> None:
+        """Write the reference to the fast array, as near as its bounds allow."""
+        torch.clamp(self._reference, self.response.low, self.response.high, out=self.fast)
+        if self.device.write_noise > 0:
+            noise = torch.empty_like(self.fast)
+            noise.normal_(0, self.device.write_noise, generator=self.streams["update"])
+            torch.add(self.fast, noise, out=self.seen)
 
     def _learn_whole(self, change: Change, lr: float) -> None:
         """Update the fast array by a whole micro-batch; then transfer if that is due."""
