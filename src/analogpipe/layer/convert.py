@@ -16,7 +16,7 @@ from torch import nn
 from analogpipe.layer.base import Bias
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, symmetric_padding, tied, two
+from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, tied, two
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.tile import AnalogTile
 
@@ -146,7 +146,9 @@ def analog_layer(
             two(layer.kernel_size),
             tile,
             stride=two(layer.stride),
-            padding=symmetric_padding(layer) or (0, 0),
+            padding=layer.padding if isinstance(layer.padding, str) else two(layer.padding),
+            dilation=two(layer.dilation),
+            padding_mode=layer.padding_mode,
             groups=layer.groups,
             bias=bias,
             seed=seed,
@@ -158,6 +160,7 @@ def analog_layer(
     elif layer.bias is not None:
         made.bias = copy.deepcopy(layer.bias)
     made.tile = AnalogTile(array.cpu(), tile, seed=seed, name=name)
+    made.anchor.requires_grad_(layer.weight.requires_grad)
     return made.to(layer.weight.device).train(layer.training)
 
 

@@ -75,9 +75,7 @@ class Pipeline:
         if len(stages) != count:
             raise StageError(f"{len(stages)} modules given, the schedule has {count} stages")
         refuse_modules(stages)
-        self._rates = [lr] * count if callable(lr) else list(lr)
-        if len(self._rates) != count:
-            raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
+        self._rates = _one_for_each(lr, count)
         stash = MODE[schedule.name].stashes
         if prediction is not None and stash:
             raise StageError("prediction is for modes with live weights, not for async-stash")
@@ -273,6 +271,13 @@ class Pipeline:
 
     def close(self) -> None:
         """Say that the work is done."""
+
+
+def _one_for_each(lr: LearningRate | Sequence[LearningRate], count: int) -> list[LearningRate]:
+    rates = [lr] * count if callable(lr) else list(lr)
+    if len(rates) != count:
+        raise StageError(f"{len(rates)} learning rates given for {count} stages")
+    return rates
 
 
 def _restore(box: dict[int, Message], state: dict[str, Tensor], kind: str, stage: int) -> None:
