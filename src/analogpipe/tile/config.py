@@ -335,7 +335,8 @@ def digital() -> TileConfig:
 
 
 def preset(name: str, **settings: object) -> TileConfig:
-    """Return the tile of a published device (:mod:`analogpipe.device.presets`), e.g. ``ReRamSB``.
+    """Return the tile of a published device, e.g. ``ReRamSB``, or rule, e.g. ``AGADReRamSB``
+    (:mod:`analogpipe.device.presets`, :mod:`analogpipe.tile.presets`).
 
     ``settings`` (update, forward, backward, transfer, refresh) take the place of the preset's own.
     Raises TileConfigError.

@@ -5,8 +5,8 @@ Gradients go to a fast array. Its columns are read in turn, and each kind of arr
 
 Where transfers count input vectors there are many within a micro-batch. A pass over the columns is
 done at once all the same: of each column, the products of the vectors before its read and of those
-after it. This is exact for elements that are independent of each other, as those of the rule
-``pulsed``. With ``pulse_train`` the vectors between two reads are taken one after the other.
+after it. That changes nothing where elements are independent of each other, as those of the rule
+``pulsed`` are. With ``pulse_train`` the vectors between two reads are taken one after the other.
 """
 
 from functools import cached_property
