@@ -57,10 +57,10 @@ def _ours(tau: float, seed: int) -> float:
 
     def step() -> None:
         optimiser.step()
-        optimiser.zero_grad()
         for layer in net:
             if isinstance(layer, AnalogLayer):
                 layer.update(LR)
+        optimiser.zero_grad()  # before, it would drop the updates
 
     return _accuracy(net, step, seed)
 

@@ -85,7 +85,8 @@ def obstacle(layer: nn.Linear | nn.Conv2d, tile: TileConfig) -> str | None:
 def _convolution_obstacle(layer: nn.Conv2d, tile: TileConfig) -> str | None:
     update = tile.update
     by_patches = update.rule == "pulse_train" or not update.update_management
-    if layer.groups > 1 and tile.device.kind != "ideal" and (by_patches or tile.transfer):
+    by_patches |= tile.transfer is not None and not tile.transfer.units_in_mbatch
+    if layer.groups > 1 and tile.device.kind != "ideal" and by_patches:
         return f"has {layer.groups} groups, this tile's update needs 1"
     return None
 

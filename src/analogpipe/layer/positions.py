@@ -66,8 +66,7 @@ class Positions:
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
-        x_top = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
-        x_top = x_top.clamp_min(1.0) if self.analog_bias else x_top
+        x_top = self._top(x_sizes)
         needed = self.windows.by_group(e_sizes).amax(2).mul_(x_top).mul_(lr / g)
         limit, longest = config.desired_bl, float(needed.max())
         if longest > limit:
@@ -83,6 +82,20 @@ class Positions:
         activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
         return Products(activity, wanted, of_rows.mul_(lr / g), of_columns)
+
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest sizes under each position, image by image and row by row; of all groups."""
+        return self._top(self.x.abs()).amax(1).flatten(), self.e.abs().amax(1).flatten()
+
+    def times(self, factors: Tensor) -> "Positions":
+        """Return the change with the error signals of each position times its factor."""
+        maps = factors.view(self.e.shape[0], 1, *self.e.shape[2:])
+        return replace(self, e=self.e * maps)
+
+    def _top(self, x_sizes: Tensor) -> Tensor:
+        """The largest input of each position and group, (b, groups, h', w')."""
+        found = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
+        return found.clamp_min(1.0) if self.analog_bias else found
 
     def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
         """Return the exact gradient for the array, (out, columns)."""

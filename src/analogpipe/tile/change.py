@@ -49,6 +49,12 @@ class Change(Protocol):
     def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
         """Return the expected pulses, or None where they are to be found from the samples."""
 
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest size of ``x`` and of ``e`` in each sample, (b,) each."""
+
+    def times(self, factors: Tensor) -> "Change":
+        """Return the change with the error signals of each sample times its factor (b,)."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -79,3 +85,11 @@ class Samples:
 
     def products(self, lr: float, granularity: float, config: UpdateConfig) -> None:
         """Return None: :class:`analogpipe.tile.update.Updater` forms them block by block."""
+
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest sizes."""
+        return self.x.abs().amax(1), self.e.abs().amax(1)
+
+    def times(self, factors: Tensor) -> "Samples":
+        """Return the change with other error signals."""
+        return Samples(self.x, self.e * factors.unsqueeze(1))
