@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from analogpipe.experiment import data
+from analogpipe.experiment import data, events
 from analogpipe.experiment.course import Course
 from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.record import write
@@ -48,7 +48,10 @@ def train(
                 course.evaluated({**row, "train_loss": loss, **evaluate(pipeline, samples)})
             course.pause()
     pipeline.run()
+    network = events.counted(
+        events.blocks(run, samples), pipeline, pipeline.schedule.micro_batches * size
+    )
     pipeline.close()
     if is_leader():
-        write(run, pipeline.schedule, course, out)
+        write(run, pipeline.schedule, course, network, out)
         course.clear()

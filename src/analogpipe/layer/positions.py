@@ -81,7 +81,14 @@ class Positions:
         wanted = self._gradient(e, x).mul_(-lr / (2 * g))
         activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
-        return Products(activity, wanted, of_rows.mul_(lr / g), of_columns)
+        sent = self._slots(lengths)
+        return Products(activity, wanted, of_rows.mul_(lr / g), of_columns, sent)
+
+    def _slots(self, lengths: Tensor | None) -> Tensor | int:
+        """Slots of the trains of all positions; of several groups, which fire side by side, the mean."""
+        if lengths is None:
+            return self.e.numel() // self.e.shape[1]
+        return (lengths.sum() / self.windows.groups).to(torch.int64)
 
     def largest(self) -> tuple[Tensor, Tensor]:
         """Return the largest sizes under each position, image by image and row by row; of all groups."""

@@ -11,13 +11,15 @@ from analogpipe.tile.config import UpdateConfig
 
 
 class Products(NamedTuple):
-    """Expected pulses of all elements, as :meth:`analogpipe.tile.update.Updater.apply_products` takes
-    them."""
+    """Expected pulses of all elements, ``sizes`` and ``signed`` (out, in): half the pulses and half
+    the wanted change, in pulses; the mean probability of a slot is ``of_rows[k] of_columns[j]``."""
 
     sizes: Tensor
     signed: Tensor
     of_rows: Tensor
     of_columns: Tensor
+    slots: Tensor | int
+    """Slots of all pulse trains, () int64; 0 where they are counted already."""
 
 
 Rounding = Callable[[Tensor, tuple[int, ...]], Tensor]

@@ -123,7 +123,15 @@ class MixedPrecisionArray(Array):
             numbers = row, count, gain, self.config.update.desired_bl
             found = self.kernels.take(self.residual, unit, *numbers, self.streams["update"])
             self.target.fire(*found)
+            self._count(*found)
         self.position.copy_(torch.tensor([(row + count) % rows, 0]))
+
+    def _count(self, places: Tensor, pulses: Tensor) -> None:
+        """Count the slots that were needed: rows are written in turn, each by its longest train."""
+        rows = torch.div(places, self.weight.shape[1], rounding_mode="floor")
+        longest = pulses.new_zeros(self.weight.shape[0])
+        longest.scatter_reduce_(0, rows, pulses.abs(), "amax")
+        self.slots += longest.sum()
 
     def _send_mean(self, unit: Tensor, row: int, count: int, gain: float) -> None:
         """Send the expected pulses, without noise."""

@@ -264,7 +264,7 @@ class TransferArray(Array):
         signs = self.signs()
         if signs is not None:
             products = products._replace(signed=products.signed * torch.outer(*signs))
-        self._fast.apply_products(*products)
+        self._fast.apply_products(products)
 
     @cached_property
     def _reference(self) -> Tensor:
@@ -292,6 +292,7 @@ class TransferArray(Array):
             self.seen if noise > 0 else None,
             noise,
             self.kernels,
+            self.slots,
         )
 
     @cached_property

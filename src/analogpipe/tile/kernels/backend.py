@@ -33,7 +33,8 @@ class Kernels(Protocol):
         config: UpdateConfig,
         out: Signals,
     ) -> Tensor:
-        """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry.
+        """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry,
+        and count their slots.
 
         Returns ``x`` as clipped: itself under update management, which clips ``e`` alone.
         """

@@ -41,6 +41,7 @@ def condition(
     x_max = out.x_sizes.amax(1)
     lengths = torch.mul(out.e_sizes.amax(1), x_max, out=out.lengths).mul_(2).ceil_()
     lengths.clamp_(1 if config.update_bl_management else limit, limit)
+    out.slots.add_(lengths.sum().to(torch.int64))
     if config.update_management:
         clipped = x.detach()
         bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
