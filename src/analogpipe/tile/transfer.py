@@ -151,11 +151,12 @@ class TransferArray(Array):
         """Pulse the slow array where the buffer holds a ``unit``, and take that off the buffer."""
         kept = self.buffer[:, columns]
         due = (kept.abs() >= unit) * kept.sign()
-        if not bool(due.any()):
+        written = due.any(0)
+        if not bool(written.any()):
             return
         if write:
             pulse = self.slow.device.granularity
-            self._single_pulses.apply(self.one_hot(columns), -due.t(), pulse)
+            self._single_pulses.apply(self.one_hot(columns)[written], -due.t()[written], pulse)
         momentum = self.transfer.momentum
         if self.transfer.forget_buffer:
             kept.mul_(torch.where(due == 0, 1.0, momentum))
