@@ -1,15 +1,16 @@
 """Time a training step of ours, of AIHWKit and of digital torch, alternating in one process.
 
-    python benchmarks/bench_analog.py [--threads 1 2] [--cases fc small conv ...] [--rates 0.05]
+    python benchmarks/bench_analog.py [--threads 1 2] [--cases fc small conv ...] [--kinds digital mixed ...]
 
 A step is that of training: forward, cross-entropy, backward and update at one batch. Labels are
 random and new at each step, so that the loss stays where training begins, near log 10. The length of
 pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 unless ``--rates`` says
 otherwise. Ours and AIHWKit have the soft-bounds device with spread, the default converters and noise,
-and the stochastic update. Each round times all three one after the other; ratios are taken within a
-round, and their medians reported. ``cpu`` are processor times, of all threads: what a busy machine
-disturbs least. Writes results/bench/analog.json and prints it last. With ``--memory``: user and system
-time of a step and peak memory, each in a process of its own.
+and the stochastic update; ``mixed`` is ours in mixed precision, ``mapped`` that at omega 0.6. Each round
+times all one after the other; ratios are taken within a round, and their medians reported. ``cpu`` are
+processor times, of all threads: what a busy machine disturbs least. Writes results/bench/analog.json and
+prints it last. With ``--memory``: user and system time of a step and peak memory, each in a process of
+its own.
 """
 
 import argparse
@@ -33,10 +34,12 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.tile.config import TileConfig
+from analogpipe.tile.config import MappingConfig, MixedPrecisionConfig, TileConfig
 
 TAU, STEP, LR = 0.6, 0.001, 0.05
 TILE = TileConfig(device=SoftBounds(dw_min=STEP, w_max=TAU, w_min=-TAU))
+MIXED = TILE.model_copy(update={"mixed_precision": MixedPrecisionConfig()})
+MAPPED = MIXED.model_copy(update={"mapping": MappingConfig(weight_scaling_omega=0.6)})
 OUT = Path("results/bench/analog.json")
 
 Make = Callable[..., nn.Module]
@@ -116,15 +119,15 @@ def digital(case: str, lr: float) -> Step:
     return _step(case, net, torch.optim.SGD(net.parameters(), lr))
 
 
-def ours(case: str, lr: float) -> Step:
+def ours(case: str, lr: float, tile: TileConfig = TILE) -> Step:
     """A step of ours; digital parameters by the same plain SGD."""
     names = (f"layer{i}" for i in itertools.count())
 
     def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
         options: dict[str, Any] = {"stride": stride, "padding": 1, "seed": 0, "name": next(names)}
-        return AnalogConv2d(inputs, outputs, 3, TILE, **options)
+        return AnalogConv2d(inputs, outputs, 3, tile, **options)
 
-    net = network(case, lambda i, o: AnalogLinear(i, o, TILE, seed=0, name=next(names)), conv)
+    net = network(case, lambda i, o: AnalogLinear(i, o, tile, seed=0, name=next(names)), conv)
     layers = [module for module in net.modules() if isinstance(module, AnalogLayer)]
     digital_step = _step(case, net, torch.optim.SGD(net.parameters(), lr))
 
@@ -134,6 +137,16 @@ def ours(case: str, lr: float) -> Step:
             layer.update(lr)
 
     return step
+
+
+def mixed(case: str, lr: float) -> Step:
+    """A step of ours in mixed precision."""
+    return ours(case, lr, MIXED)
+
+
+def mapped(case: str, lr: float) -> Step:
+    """As before, with weights at a scale of omega 0.6."""
+    return ours(case, lr, MAPPED)
 
 
 def aihwkit(case: str, lr: float) -> Step:
@@ -164,14 +177,25 @@ KINDS: dict[str, Callable[[str, float], Step]] = {
     "digital": digital,
     "aihwkit": aihwkit,
     "ours": ours,
+    "mixed": mixed,
+    "mapped": mapped,
 }
 
 
-def measure(case: str, threads: int, lr: float) -> dict[str, Any]:
+PAIRS = (
+    ("ours", "digital"),
+    ("aihwkit", "ours"),
+    ("aihwkit", "digital"),
+    ("mixed", "digital"),
+    ("mapped", "digital"),
+)
+
+
+def measure(case: str, threads: int, lr: float, kinds: list[str]) -> dict[str, Any]:
     """Time a case: medians in ms, ratios paired within rounds, and their relative quartile range."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    steps = {kind: make(case, lr) for kind, make in KINDS.items()}
+    steps = {kind: make(case, lr) for kind, make in KINDS.items() if kind in kinds}
     for step in steps.values():
         for _ in range(3 if case in INNER else 1):
             step()
@@ -190,7 +214,9 @@ def measure(case: str, threads: int, lr: float) -> dict[str, Any]:
     result: dict[str, Any] = {"case": case, "threads": threads, "learning_rate": lr}
     for name, times in (("", wall), ("cpu_", cpu)):
         result |= {f"{name}{kind}_ms": statistics.median(times[kind]) for kind in times}
-        for above, below in (("ours", "digital"), ("aihwkit", "ours"), ("aihwkit", "digital")):
+        for above, below in PAIRS:
+            if not {above, below} <= {*kinds}:
+                continue
             ratios = [a / b for a, b in zip(times[above], times[below], strict=True)]
             quartiles = statistics.quantiles(ratios, n=4)
             result[f"{name}{above}_over_{below}"] = quartiles[1]
@@ -224,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=list(INPUTS), choices=list(INPUTS))
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--rates", type=float, nargs="+", default=[LR], help="learning rates")
     parser.add_argument("--memory", action="store_true", help="user and system time, and memory")
     parser.add_argument("--one", nargs=2, metavar=("CASE", "KIND"), help=argparse.SUPPRESS)
@@ -233,7 +260,7 @@ def main() -> None:
         return
     if options.memory:
         for case in options.cases:
-            for kind in ("digital", "ours"):
+            for kind in ("digital", "ours", "mixed", "mapped"):
                 command = [sys.executable, __file__, "--one", case, kind]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 print(case, kind, done.stdout.strip())
@@ -241,7 +268,7 @@ def main() -> None:
     cases = []
     for threads in options.threads:
         for case, lr in itertools.product(options.cases, options.rates):
-            cases.append(measure(case, threads, lr))
+            cases.append(measure(case, threads, lr, options.kinds))
             print(cases[-1], file=sys.stderr)
     versions = {name: importlib.metadata.version(name) for name in ("torch", "aihwkit", "numpy")}
     report = json.dumps({"cases": cases, "versions": versions})

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.linear import AnalogLinear
+from analogpipe.layer.mapped import linear
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.schedule.partition import partition
 from analogpipe.schedule.table import build
@@ -18,7 +19,24 @@ from analogpipe.tile.config import TileConfig
 BLOCKS, WIDTH, BATCH = 8, 6, 4
 
 
-def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[nn.Module]:
+MIXED = TileConfig.parse(
+    {
+        "preset": "EcRam",
+        "mixed_precision": {"n_d_bins": 20, "n_rows_per_transfer": 2, "random_row": True},
+        "mapping": {"weight_scaling_omega": 0.6, "learn_out_scaling": True, "max_input_size": 4},
+    }
+)
+"""Mixed precision with all that has a state or draws numbers."""
+
+
+def blocks(
+    seed: int = 0,
+    *,
+    norm: bool = False,
+    analog: bool = False,
+    mixed: bool = False,
+    dropout: bool = False,
+) -> list[nn.Module]:
     stream = generator(seed, "blocks")
     made: list[nn.Module] = []
     for i in range(BLOCKS):
@@ -26,12 +44,15 @@ def blocks(seed: int = 0, *, norm: bool = False, analog: bool = False) -> list[n
             layer: nn.Module = AnalogLinear(
                 WIDTH, WIDTH, TileConfig(device=SoftBounds()), seed=seed, name=f"block{i}"
             )
+        elif mixed:
+            layer = linear(WIDTH, WIDTH, MIXED, seed=seed, name=f"block{i}")
         else:
             layer = nn.Linear(WIDTH, WIDTH)
             with torch.no_grad():
                 for p in layer.parameters():
                     p.uniform_(-0.6, 0.6, generator=stream)
-        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
+        extra = [nn.BatchNorm1d(WIDTH)] * norm + [nn.Dropout(0.3)] * dropout
+        made.append(nn.Sequential(layer, *extra, nn.Tanh()))
     return made
 
 

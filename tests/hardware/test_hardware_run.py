@@ -83,5 +83,14 @@ def test_rules_of_tiles() -> None:
     assert of_tile(None) == of_tile(TileConfig.parse({"device": device})) == SGD
     two = of_tile(TileConfig.parse({"device": device, "transfer": transfer}))
     assert two == Rule("ttv2", 3, 2, units_in_mbatch=True)
+    assert (
+        of_tile(TileConfig.parse({"device": device, "mixed_precision": {}})).kind
+        == "mixed_precision"
+    )
+    slow = TileConfig.parse({"device": device, "mixed_precision": {"transfer_every": 2}})
+    with pytest.raises(RuleError, match="transfer_every is 2"):
+        of_tile(slow)
+    agad = of_tile(TileConfig.parse({"device": device, "transfer": {"kind": "agad", "every": 5}}))
+    assert agad == Rule("agad", 5, 1)
     with pytest.raises(RuleError, match="refresh has no cost"):
         of_tile(preset("PCM"))

@@ -106,7 +106,7 @@ def test_what_is_no_convolution_is_refused_when_it_is_made(
     "tile",
     [
         {"update": {"rule": "pulse_train"}},
-        {"transfer": {}},
+        {"transfer": {"units_in_mbatch": False}},
         {"preset": "PCM", "update": {"update_management": False}},
     ],
 )

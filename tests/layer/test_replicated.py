@@ -54,7 +54,7 @@ def test_each_array_learns_from_its_own_positions():
     before = plain.matrix().clone()
     learn(layer)
     learn(plain)
-    changes = torch.stack([array.matrix() - before for array in layer.arrays])
+    changes = torch.stack([array.matrix() - before for array in layer.parts])
     torch.testing.assert_close(changes.sum(0), plain.matrix() - before)
     assert (changes[0] - changes[1]).abs().max() > 1e-3
     torch.testing.assert_close(layer.bias, plain.bias)
@@ -72,7 +72,7 @@ def test_an_evaluation_takes_the_mean_of_all():
 
 
 def test_arrays_have_elements_of_their_own_and_the_same_beginning():
-    first, second = make(SOFT, 2).arrays
+    first, second = make(SOFT, 2).parts
     assert not torch.equal(first.tile.array.response.high, second.tile.array.response.high)
     assert (first.matrix() - second.matrix()).abs().median() == 0
 

@@ -19,8 +19,8 @@ MAKERS = {
 K = 12
 
 
-def run(mode: str, stages: int, n: int, maker: str) -> Pipeline:
-    modules, options = pipeline_parts(mode, stages, K, n)
+def run(mode: str, stages: int, n: int, maker: str, **kinds: bool) -> Pipeline:
+    modules, options = pipeline_parts(mode, stages, K, n, **kinds)
     return Pipeline(modules, **options, optimizer=MAKERS[maker])
 
 
@@ -54,18 +54,27 @@ def test_stages_step_as_one_optimizer(mode, stages, n, maker):
 
 
 @pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("kinds", [{}, {"mixed": True}], ids=str)
 @pytest.mark.parametrize("mode", ["async", "sync"])
-def test_a_checkpoint_holds_the_optimizer(mode, maker):
-    whole = run(mode, 4, 4 if mode == "sync" else 1, maker)
+def test_a_checkpoint_holds_the_optimizer(mode, maker, kinds):
+    whole = run(mode, 4, 4 if mode == "sync" else 1, maker, **kinds)
     whole.run()
     for clock in (0, 3, 9, 17):
-        first = run(mode, 4, 4 if mode == "sync" else 1, maker)
+        first = run(mode, 4, 4 if mode == "sync" else 1, maker, **kinds)
         first.run(until=clock)
         state = first.state_dict()
-        second = run(mode, 4, 4 if mode == "sync" else 1, maker)
+        second = run(mode, 4, 4 if mode == "sync" else 1, maker, **kinds)
         second.load_state_dict(state)
         second.run()
         assert same(weights(whole), weights(second))
+
+
+def test_the_residuals_of_stages_step_as_one_network_does():
+    """Four stages between two flushes, and one: the same bits, arrays, scales and residuals alike."""
+    one, many = (run("sync", stages, 4, "adamw", mixed=True) for stages in (1, 4))
+    one.run()
+    many.run()
+    assert same(weights(one), weights(many))
 
 
 def test_momentum_is_not_plain_sgd():

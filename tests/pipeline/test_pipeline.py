@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
+from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.stage import StageError
 from analogpipe.schedule import modes as schedule
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import MODES, SYNC_MODES, ScheduleError
@@ -132,7 +132,7 @@ def test_running_statistics_see_the_micro_batches_in_order_whatever_the_mode(mod
     assert modules[0].training
 
 
-@pytest.mark.parametrize("kinds", [{}, {"analog": True}, {"norm": True}], ids=str)
+@pytest.mark.parametrize("kinds", [{}, {"analog": True}, {"mixed": True}, {"norm": True}], ids=str)
 def test_predicting_in_mid_flight_leaves_training_as_it_is(kinds: dict[str, bool]) -> None:
     disturbed, quiet = (pipeline("async", 4, 9, **kinds) for _ in range(2))
     disturbed.run(until=6)
@@ -140,7 +140,9 @@ def test_predicting_in_mid_flight_leaves_training_as_it_is(kinds: dict[str, bool
     disturbed.run()
     quiet.run()
     assert scores.shape == (BATCH, WIDTH)
-    if "analog" not in kinds:  # reading an array in evaluation mode advances its evaluation noise
+    if not {"analog", "mixed"} & {
+        *kinds
+    }:  # reading an array in evaluation mode advances its evaluation noise
         assert same(weights(disturbed), weights(quiet))
     assert torch.equal(disturbed.losses, quiet.losses)
 
@@ -148,7 +150,7 @@ def test_predicting_in_mid_flight_leaves_training_as_it_is(kinds: dict[str, bool
 WITHOUT_STALENESS = [
     (mode, n, kinds)
     for mode, n in (("sequential", 1), ("sync", 4), ("sync-1f1b", 4))
-    for kinds in ({}, {"norm": True}, {"analog": True})
+    for kinds in ({}, {"norm": True}, {"analog": True}, {"mixed": True})
 ]
 
 
@@ -251,8 +253,8 @@ def test_three_scalar_layers_use_live_or_stashed_weights_in_the_backward(mode: s
 RESTORED = [
     (mode, kinds)
     for mode in MODES
-    for kinds in ({}, {"norm": True}, {"analog": True})
-    if not (mode == "async-stash" and "analog" in kinds)
+    for kinds in ({}, {"norm": True}, {"analog": True}, {"mixed": True}, {"dropout": True})
+    if not (mode == "async-stash" and {"analog", "mixed"} & {*kinds})
 ]
 
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from analogpipe.experiment import models
 from analogpipe.hardware.layers import Layer, Stage, attention, convolution, linear
+from analogpipe.layer import mapped
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.pipeline.reads import describe, reads
@@ -74,3 +75,13 @@ def test_what_has_no_matrix_is_an_empty_block() -> None:
     block = nn.Dropout(0.5)
     assert describe([block], torch.ones(2, 5)) == [Stage((), 5)]
     assert block.training
+
+
+def test_a_layer_on_several_arrays_is_one_matrix() -> None:
+    tile = TileConfig.parse(
+        {"device": {"kind": "constant_step"}, "mapping": {"max_input_size": 10}}
+    )
+    block = mapped.linear(25, 4, tile, seed=0, name="a")
+    (found,) = describe([block], torch.ones(2, 25))[0].layers
+    assert (found.kind, found.inputs, found.outputs, found.positions) == ("linear", 25, 4, 1)
+    assert reads([block], torch.ones(2, 25)) == [2]

@@ -222,7 +222,7 @@ def test_without_a_cache_that_can_be_used_loops_are_compiled(error: Exception, m
     def loop() -> None:
         pass
 
-    assert loops._compiled("void()")(loop) is loop
+    assert loops.compiled("void()")(loop) is loop
 
 
 def test_a_damaged_cache_is_passed_over(tmp_path) -> None:

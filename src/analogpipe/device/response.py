@@ -60,6 +60,11 @@ class Response:
         slopes = self.slopes(weight, out)
         return None if slopes is None else mix(slopes)
 
+    def linear(self) -> tuple[Tensor, Tensor] | None:
+        """Where steps are linear in the weight: the steps at 0 and their slopes, (2, out, in) each
+        (slopes (2, 0, 0) where there are none). None elsewhere."""
+        return None
+
     def mixed_linear(self) -> tuple[Tensor, Tensor] | None:
         """Where steps are linear in the weight: sums and differences of the steps at 0 and of their
         slopes, (2, out, in) each (slopes (2, 0, 0) where there are none). None elsewhere."""
@@ -160,6 +165,9 @@ class Constant(Response):
     def mixed_steps(self, weight: Tensor, out: Tensor) -> Tensor:
         return mix(out.copy_(self.base))
 
+    def linear(self) -> tuple[Tensor, Tensor]:
+        return self.base, self.base.new_empty(2, 0, 0)
+
     def mixed_linear(self) -> tuple[Tensor, Tensor]:
         return mix(self.base.clone()), self.base.new_empty(2, 0, 0)
 
@@ -175,6 +183,9 @@ class Affine(Response):
     def _mixed(self) -> tuple[Tensor, Tensor]:
         """Made only for arrays that are updated."""
         return mix(self.offset.clone()), mix(self.slope.clone())
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        return self.offset, self.slope
 
     def mixed_linear(self) -> tuple[Tensor, Tensor]:
         return self._mixed

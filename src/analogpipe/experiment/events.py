@@ -39,22 +39,28 @@ def counted(known: list[Stage], pipeline: Pipeline, vectors: int) -> list[Stage]
     """Return blocks with the mean lengths of the pulse trains that a run has sent.
 
     ``vectors`` is the number of samples whose updates it has applied. A digital run has sent none:
-    its layers are left as they are. Every process of a run calls this.
+    its layers are left as they are. Of a layer on several arrays, which fire at the same time, the trains
+    of all are averaged. Every process of a run calls this.
     """
-    slots: dict[str, int] = {}
+    slots: dict[str, list[int]] = {}
     for stage in pipeline.stages:
         for part in stage.module.modules():
             if isinstance(part, AnalogTile):
-                slots[part.address[1]] = int(part.array.slots)
-    analog = total(len(slots)) > 0
+                layer, _, _ = part.address[1].partition("[")  # of a large layer all arrays
+                slots.setdefault(layer, []).append(int(part.array.slots))
+    if not total(len(slots)):
+        return known
+
+    def trains(name: str) -> float:
+        own = slots.get(name, [])
+        return total(sum(own)) / max(1, total(len(own)))
+
     return [
         replace(
             block,
             layers=tuple(
-                replace(
-                    layer, mean_pulses=total(slots.get(layer.name, 0)) / vectors / layer.positions
-                )
-                if analog and layer.kind != "attention"
+                replace(layer, mean_pulses=trains(layer.name) / vectors / layer.positions)
+                if layer.kind != "attention"
                 else layer
                 for layer in block.layers
             ),

@@ -1,6 +1,7 @@
 """The files of a finished run: its metrics, its schedule, and run.json, which says what made them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -36,3 +37,10 @@ def write(run: Run, schedule: Schedule, course: Course, network: list[Stage], ou
             **provenance.environment(run.compute.device),
         },
     )
+
+
+def remove(out: Path) -> None:
+    """Remove a run, finished or not, from its folder."""
+    for name in ("run.json", "metrics.csv", "schedule.txt"):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 from math import prod, sqrt
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from analogpipe.seeds import generator
+from analogpipe.tile.change import Change
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.mapping import along
 from analogpipe.tile.tile import AnalogTile
 from analogpipe.tile.weight import Weight
 
@@ -69,6 +71,12 @@ class AnalogLayer(nn.Module):
         self, shape: tuple[int, ...], tile: TileConfig, *, bias: Bias, seed: int, name: str
     ) -> None:
         super().__init__()
+        if not tile.mapping.fits(shape[0], prod(shape[1:])):
+            raise LayerError(
+                f"{name}: {shape[0]} outputs and {prod(shape[1:])} inputs are more than an array has, "
+                f"{tile.mapping.max_output_size} and {tile.mapping.max_input_size} (0: any number); "
+                "allowed: a layer of analogpipe.layer.mapped"
+            )
         weight, values = initial(shape[0], prod(shape[1:]), bias=bias, seed=seed, name=name)
         self.shape = shape
         self.tile = AnalogTile(weight, tile, seed=seed, name=name)
@@ -76,6 +84,7 @@ class AnalogLayer(nn.Module):
         self.bias = nn.Parameter(values) if bias is True else None
         self.anchor = nn.Parameter(torch.empty(0))
         self._pending = _Pending()
+        self.attach()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the layer; under autocast in float32 all the same, as an array has no other precision."""
@@ -84,22 +93,37 @@ class AnalogLayer(nn.Module):
         with torch.autocast(args[0].device.type, enabled=False):
             return super().__call__(args[0].float(), *args[1:], **options)
 
+    def share(self, other: Self) -> None:
+        """Use the array of another layer, with its weight."""
+        self.tile = other.tile
+        self.attach()
+
+    def attach(self) -> None:
+        """Where the array has a residual, that is the anchor; after a change of the tile."""
+        if self.tile.array.residual is not None:
+            self.anchor = self.tile.array.residual
+
     @property
     def name(self) -> str:
         """Name that addresses the random streams."""
         return self.tile.address[1]
 
     def matrix(self) -> Tensor:
-        """Return the weight as reads see it, in the shape of the digital layer's, without an analog
-        bias: the live memory."""
+        """Return what the array holds of the weight as reads see it, in the shape of the digital
+        layer's, without an analog bias: the live memory."""
         weight = self.tile.array.settle()
         return (weight[:, :-1] if self.analog_bias else weight).view(self.shape)
 
     @property
-    def weight(self) -> Weight:
+    def weight(self) -> Tensor:
         """The weight in the shape of the digital layer's, without an analog bias: a view. Its changes
-        in place, and what is assigned, set the weight."""
-        return Weight.of(self.matrix())
+        in place, and what is assigned, set the weight. Of an array at a scale it is a copy that
+        cannot be changed in place."""
+        if self.tile.scales.whole() is None:
+            return Weight.of(self.matrix())
+        with torch.inference_mode():
+            weight = self.tile.whole()
+            return (weight[:, :-1] if self.analog_bias else weight).reshape(self.shape)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":
@@ -124,16 +148,16 @@ class AnalogLayer(nn.Module):
             raise LayerError(
                 f"{self.name}: the bias has shape {tuple(bias.shape)}, the layer {self.shape[:1]}"
             )
-        array = self.tile.array.weight
-        values = weight.detach().to(array).flatten(1)
+        whole = self.tile.whole()
+        values = weight.detach().to(whole).flatten(1)
         if self.analog_bias:
-            last = array[:, -1] if bias is None else bias.detach().to(array)
+            last = whole[:, -1] if bias is None else bias.detach().to(whole)
             values = torch.cat([values, last.unsqueeze(1)], 1)
         elif bias is not None:
             if self.bias is None:
                 raise LayerError(f"{self.name}: a bias is given, the layer has none")
             self.bias.copy_(bias)
-        self.tile.set_weight(values)
+        self.tile.set_whole(values)
 
     def update(self, lr: float) -> None:
         """Apply the pending micro-batches in their order and clear them.
@@ -142,6 +166,9 @@ class AnalogLayer(nn.Module):
             LayerError: a signal was changed in place since its backward pass; or the layer is in
                 evaluation mode, in which backward passes leave nothing.
         """
+        if self.tile.array.residual is not None:
+            self.tile.program()
+            return
         pending = self._pending
         if pending.in_evaluation and not self.training and not pending.tensors:
             raise LayerError(
@@ -162,10 +189,22 @@ class AnalogLayer(nn.Module):
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile by one micro-batch of layer inputs and error signals."""
+        change, rates = self.wanted(x, e), self.tile.scales.rates()
+        if self.tile.array.residual is not None:
+            self.tile.change(change, lr)
+            self.tile.program()
+        elif rates is None:
+            self.tile.change(change, lr)
+        else:
+            self.tile.change(change.over(rates[0]), lr * rates[1])
+
+    def wanted(self, x: Tensor, e: Tensor) -> Change:
+        """Return the change that a micro-batch of layer inputs and error signals wants."""
         raise NotImplementedError
 
-    def leave(self, x: Tensor, e: Tensor, node: Any) -> None:
-        """Note a micro-batch for the next update, if the pass of ``node`` is one that trains.
+    def learn(self, x: Tensor, e: Tensor, node: Any) -> Tensor | None:
+        """Note a micro-batch for the next update, if the pass of ``node`` is one that trains; return
+        the gradient for the anchor, if that is a residual.
 
         Raises:
             LayerError: too many are waiting, or the pass is to be differentiated again.
@@ -175,10 +214,12 @@ class AnalogLayer(nn.Module):
         # the last input of the node is the anchor: does this pass accumulate gradients for it?
         of_anchor, pending = node.next_functions[-1][0], self._pending
         if of_anchor is None or not torch._C._will_engine_execute_node(of_anchor):
-            return
+            return None
+        if self.tile.array.residual is not None:
+            return self.tile.array.gradient(self.wanted(x, e))
         if not node.trains:
             pending.in_evaluation += 1
-            return
+            return None
         anchor = self.anchor
         if anchor.grad is None:
             pending.clear()
@@ -190,6 +231,20 @@ class AnalogLayer(nn.Module):
             )
         pending.tensors += x.detach(), e
         pending.versions += x._version, e._version
+        return None
+
+    def scaled(self, y: Tensor) -> Tensor:
+        """Multiply what was read, (b, out, ...), by the learned scale, and add the digital bias; where
+        there is no such scale, the read has added it."""
+        learned = self.tile.scales.learned
+        if learned is None:
+            return y
+        y = y * along(learned, y)
+        return y if self.bias is None else y + along(self.bias, y)
+
+    def read_bias(self) -> Tensor | None:
+        """Return the digital bias, if the read is to add it."""
+        return self.bias if self.tile.scales.learned is None else None
 
     def pending_state(self) -> list[Tensor]:
         """Return the pending micro-batches as ``[x0, e0, x1, e1, ...]``."""
@@ -200,12 +255,14 @@ class AnalogLayer(nn.Module):
         if len(pending) % 2:
             raise ValueError(f"{len(pending)} pending tensors given, an even number is needed")
         self._pending = _Pending(list(pending), [t._version for t in pending])
-        self.anchor.grad = self.anchor.detach() if pending else None
+        if self.tile.array.residual is None:
+            self.anchor.grad = self.anchor.detach() if pending else None
 
     def drop_pending(self) -> None:
         """Forget the pending micro-batches, as ``zero_grad`` does gradients."""
         self._pending.clear()
-        self.anchor.grad = None
+        if self.tile.array.residual is None:
+            self.anchor.grad = None
 
     def __getstate__(self) -> dict[str, Any]:
         if self.anchor.grad is None:
@@ -222,6 +279,16 @@ class AnalogLayer(nn.Module):
         weight = self.tile.array.settle()
         self.tile.array.watched = False
         return [weight]
+
+    def whole(self) -> list[tuple[Tensor, Tensor]] | None:
+        """Return the residual and what the array holds beside it, in its units, nothing where it is
+        frozen; None for an array that learns by pulses alone."""
+        if not self.anchor.requires_grad:
+            return []
+        if self.tile.array.residual is None:
+            return None
+        scale, weight = self.tile.scales.alpha, self.tile.array.settle()
+        return [(self.anchor, weight if scale is None else weight * scale.unsqueeze(1))]
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)

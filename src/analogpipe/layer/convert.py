@@ -13,15 +13,18 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import nn
 
-from analogpipe.layer.base import Bias
+from analogpipe.layer.base import AnalogLayer, Bias
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, symmetric_padding, tied, two
+from analogpipe.layer.mapped import AnalogConv2dMapped, AnalogLinearMapped, convolution, linear
+from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, tied, two
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.tile import AnalogTile
 
 Choice = str | type[nn.Module]
 """A pattern of module paths (fnmatch: ``head``, ``*.fc1``, ``encoder.*``), or a type."""
+
+Analog = AnalogLinear | AnalogConv2d | AnalogLinearMapped | AnalogConv2dMapped
 
 _SequentialT = TypeVar("_SequentialT", bound=nn.Sequential)
 
@@ -104,12 +107,13 @@ def to_analog(
             "or all of it by strict=False"
         )
     made: dict[int, Any] = {}
-    arrays: dict[int, AnalogTile] = {}
+    arrays: dict[int, Analog] = {}
     for path, layer in layers.items():
         if path not in faults:
             address = ".".join(part for part in (name, path) if part)
             analog = analog_layer(layer, tile, seed=seed, name=address, analog_bias=analog_bias)
-            analog.tile = arrays.setdefault(id(layer.weight), analog.tile)
+            if (owner := arrays.setdefault(id(layer.weight), analog)) is not analog:
+                analog.share(owner)  # type: ignore[arg-type]
             if analog.bias is not None:  # copied by the same memo, others may hold it too
                 analog.bias = copy.deepcopy(layer.bias, made)
             made[id(layer)] = analog
@@ -125,7 +129,7 @@ def analog_layer(
     seed: int,
     name: str,
     analog_bias: bool = False,
-) -> AnalogLinear | AnalogConv2d:
+) -> Analog:
     """Return an analog layer with the weights of one digital layer, where that is (CPU or GPU).
 
     Raises:
@@ -134,19 +138,19 @@ def analog_layer(
     if reason := obstacle(layer, tile):
         raise ConversionError(f"{name} ({reason})")
     bias: Bias = layer.bias is not None and ("analog" if analog_bias else True)
-    made: AnalogLinear | AnalogConv2d
+    made: Analog
     if isinstance(layer, nn.Linear):
-        made = AnalogLinear(
-            layer.in_features, layer.out_features, tile, bias=bias, seed=seed, name=name
-        )
+        made = linear(layer.in_features, layer.out_features, tile, bias=bias, seed=seed, name=name)
     else:
-        made = AnalogConv2d(
+        made = convolution(
             layer.in_channels,
             layer.out_channels,
             two(layer.kernel_size),
             tile,
             stride=two(layer.stride),
-            padding=symmetric_padding(layer) or (0, 0),
+            padding=layer.padding if isinstance(layer.padding, str) else two(layer.padding),
+            dilation=two(layer.dilation),
+            padding_mode=layer.padding_mode,
             groups=layer.groups,
             bias=bias,
             seed=seed,
@@ -157,7 +161,15 @@ def analog_layer(
         array = torch.cat([array, layer.bias.detach().unsqueeze(1)], 1)
     elif layer.bias is not None:
         made.bias = copy.deepcopy(layer.bias)
-    made.tile = AnalogTile(array.cpu(), tile, seed=seed, name=name)
+    if isinstance(made, AnalogLayer):  # as if the weights were its initial ones
+        made.tile = AnalogTile(array.cpu(), tile, seed=seed, name=name)
+        made.attach()
+    else:
+        made.set_weight(layer.weight.detach().cpu())
+    if not layer.weight.requires_grad:
+        made.requires_grad_(False)
+        if layer.bias is not None and made.bias is not None:
+            made.bias.requires_grad_(layer.bias.requires_grad)
     return made.to(layer.weight.device).train(layer.training)
 
 

@@ -21,7 +21,6 @@ from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input
 from analogpipe.layer.patches import Pair, Windows, pair, split_padding
 from analogpipe.layer.positions import Positions
 from analogpipe.tile.config import TileConfig
-from analogpipe.tile.scratch import scratch
 
 _TINY = 1e-30
 
@@ -102,12 +101,12 @@ class AnalogConv2d(AnalogLayer):
             y = self.windows.convolve(x, self.matrix())
             return y if self.bias is None else y + self.bias.view(-1, 1, 1)
         x = x.contiguous()
-        out: Tensor = _Conv.apply(x, self.bias, self.anchor, self)  # type: ignore[no-untyped-call]
-        return out
+        read = _Conv.apply(x, self.read_bias(), self.anchor, self)  # type: ignore[no-untyped-call]
+        return self.scaled(read)
 
-    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
-        """Update the tile by all samples and positions: x (b, in, h, w), e (b, out, h', w')."""
-        self.tile.change(Positions(x, e, self.windows, self.matrix(), self.analog_bias), lr)
+    def wanted(self, x: Tensor, e: Tensor) -> Positions:
+        """Return the change that all samples and positions want: x (b, in, h, w), e (b, out, h', w')."""
+        return Positions(x, e, self.windows, self.matrix(), self.analog_bias)
 
     def extra_repr(self) -> str:
         """Sizes, bias and device."""
@@ -130,8 +129,7 @@ class AnalogConv2d(AnalogLayer):
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
-            sizes = torch.abs(x, out=scratch("read", x.shape, x))
-            sizes = self.windows.by_group(sizes).amax(2)
+            sizes = self.tile.array.kernels.largest(self.windows.by_group(x))
             least = 1.0 if self.analog_bias else _TINY
             local = self.windows.largest(sizes).clamp_min(least)
             image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(least)
@@ -153,36 +151,18 @@ class AnalogConv2d(AnalogLayer):
         """One read of all positions, and where an output reached its bound (None: nowhere)."""
         config = self.tile.config.forward
         n = config.levels
-        unit = image * (n.inp_step or 1.0)
-        q = torch.div(x, unit, out=scratch("read", x.shape, x))
-        if n.inp_step > 0:
-            q.round_()
-        if n.inp_bound > 0:
-            q.clamp_(-n.inp_bound, n.inp_bound)
+        unit, kernels = image * (n.inp_step or 1.0), self.tile.array.kernels
+        images = unit.unsqueeze(1)
+        q = kernels.levels(self.windows.by_group(x), images, n.inp_step, n.inp_bound).view(x.shape)
         if n.inp_noise > 0:
-            self.tile.array.kernels.add_normal(q, n.inp_noise, stream)
+            kernels.add_normal(q, n.inp_noise, stream)
         y = self.windows.convolve(q, self.matrix())
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
         grouped = self.windows.by_group(y)
         scale = (local * (n.out_step or 1.0)).unsqueeze(2)
-        grouped.mul_(unit.unsqueeze(1) / scale)
-        if n.out_noise > 0:
-            self.tile.array.kernels.add_normal(y, n.out_noise, stream)
-        if n.out_step > 0:
-            y.round_()
-        saturated = None
-        if n.out_bound > 0:
-            if config.bound_management == "none":
-                y.clamp_(-n.out_bound, n.out_bound)
-            else:
-                low, high = torch.aminmax(y)
-                if float(high) >= n.out_bound or float(low) <= -n.out_bound:
-                    reached = grouped.abs().amax(2, keepdim=True) >= n.out_bound
-                    saturated = reached.expand_as(grouped).reshape(y.shape)
-                    y.clamp_(-n.out_bound, n.out_bound)
-        grouped.mul_(scale)
-        return y, saturated
+        saturated = kernels.convert(grouped, images / scale, scale, config, stream)
+        return y, None if saturated is None else saturated.expand_as(grouped).reshape(y.shape)
 
     def _bias_input(self, one: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
         """The input 1 of an analog bias through the converter, at each position of ``y``."""
@@ -202,29 +182,24 @@ class AnalogConv2d(AnalogLayer):
         if config.perfect:
             return self.windows.input_gradient(e, x, self.matrix())
         grouped = self.windows.by_group(e)
+        stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
         if config.noise_management == "abs_max":
-            sizes = torch.abs(grouped, out=scratch("read", grouped.shape, e))
-            scale = sizes.amax(2, keepdim=True).clamp_min_(_TINY)
+            scale = kernels.largest(grouped).unsqueeze(2).clamp_min_(_TINY)
         else:
             scale = e.new_ones((e.shape[0], self.groups, 1, *e.shape[2:]))
         n = config.levels
         unit = scale * (n.inp_step or 1.0)
-        q = torch.div(grouped, unit, out=scratch("read", grouped.shape, e))
-        if n.inp_step > 0:
-            q.round_()
-        if n.inp_bound > 0:
-            q.clamp_(-n.inp_bound, n.inp_bound)
-        stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
-        if n.inp_noise > 0:
-            kernels.add_normal(q, n.inp_noise, stream)
-        grad = self.windows.input_gradient(q.mul_(unit).view(e.shape), x, self.matrix())
+        noisy = n.inp_noise > 0
+        q = kernels.levels(grouped, unit, n.inp_step, n.inp_bound, back=not noisy)
+        if noisy:
+            kernels.add_normal(q, n.inp_noise, stream).mul_(unit)
+        grad = self.windows.input_gradient(q.view(e.shape), x, self.matrix())
         variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself
             total = self.windows.spread(scale.squeeze(2).square(), x.shape)
-            noise = self.windows.by_group(kernels.normal(grad.shape, grad, stream))
             deviation = total.mul_(variance).sqrt_().unsqueeze(2)
-            self.windows.by_group(grad).addcmul_(noise, deviation)
+            kernels.add_scaled_normal(self.windows.by_group(grad), deviation, stream)
         return grad
 
 
@@ -237,15 +212,16 @@ class _Conv(torch.autograd.Function):
     ) -> Tensor:
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
-        y = layer.read_forward(x)
+        y = layer.tile.scales.fixed(layer.read_forward(x))
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
     @staticmethod
-    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer
         e = e.contiguous()
-        layer.leave(x, e, ctx)
-        grad_x = layer.read_backward(e, x) if ctx.needs_input_grad[0] else None
+        gradient = layer.learn(x, e, ctx)
+        scaled = layer.tile.scales.fixed(e)
+        grad_x = layer.read_backward(scaled, x) if ctx.needs_input_grad[0] else None
         grad_bias = e.sum((0, 2, 3)) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_bias, None, None
+        return grad_x, grad_bias, gradient, None

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input, with_one
+from analogpipe.tile.change import Samples
 from analogpipe.tile.config import TileConfig
 
 
@@ -47,12 +48,13 @@ class AnalogLinear(AnalogLayer):
         if x.numel() == 0:  # nothing to read
             return F.linear(x, self.matrix(), self.bias)
         flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
-        out: Tensor = _Linear.apply(flat, self.bias, self.anchor, self)  # type: ignore[no-untyped-call]
+        read = _Linear.apply(flat, self.read_bias(), self.anchor, self)  # type: ignore[no-untyped-call]
+        out = self.scaled(read)
         return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
-    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
-        """Update the tile: x (b, in), e (b, out)."""
-        self.tile.update(with_one(x) if self.analog_bias else x, e, lr)
+    def wanted(self, x: Tensor, e: Tensor) -> Samples:
+        """Return the change that x (b, in) and e (b, out) want."""
+        return Samples(with_one(x) if self.analog_bias else x, e)
 
     def extra_repr(self) -> str:
         """Sizes, bias and device."""
@@ -69,15 +71,17 @@ class _Linear(torch.autograd.Function):
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
         y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
+        y = layer.tile.scales.fixed(y)
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer
-        layer.leave(x, e, ctx)
-        grad_x = layer.tile.read_backward(e) if ctx.needs_input_grad[0] else None
+        gradient = layer.learn(x, e, ctx)
+        scaled = layer.tile.scales.fixed(e)
+        grad_x = layer.tile.read_backward(scaled) if ctx.needs_input_grad[0] else None
         if layer.analog_bias and grad_x is not None:
             grad_x = grad_x[:, :-1]
         grad_bias = e.sum(0) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_bias, None, None
+        return grad_x, grad_bias, gradient, None

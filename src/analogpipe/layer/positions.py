@@ -4,15 +4,16 @@ Nothing here loops over positions: one gradient of the signals and one of their 
 of all, and pulse trains are as long as maps of the largest signal under each position say.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
-from analogpipe.tile.change import Products
+from analogpipe.tile.change import Products, Rounding
 from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
 
 _TINY = 1e-30
@@ -34,6 +35,20 @@ class Positions:
         """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
         matrix.add_(self._gradient(self.e, self.x), alpha=factor)
 
+    def gradient(self) -> Tensor:
+        """Return the gradient for the array."""
+        return self._gradient(self.e, self.x)
+
+    def over(self, scale: Tensor) -> "Positions":
+        """Divide the error signals by ``scale``."""
+        return replace(self, e=self.e / along(scale, self.e))
+
+    def rounded(self, of_x: Rounding, of_e: Rounding) -> "Positions":
+        """Round the inputs image by image (they lie in many patches), the errors position by
+        position."""
+        axes = (1, 2, 3)
+        return replace(self, x=of_x(self.x, axes), e=of_e(self.e, axes[:1]))
+
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return the patches and their error signals, one row for each position; for one group."""
         patches = self.windows.unfold(self.x)
@@ -51,8 +66,7 @@ class Positions:
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
-        x_top = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
-        x_top = x_top.clamp_min(1.0) if self.analog_bias else x_top
+        x_top = self._top(x_sizes)
         needed = self.windows.by_group(e_sizes).amax(2).mul_(x_top).mul_(lr / g)
         limit, longest = config.desired_bl, float(needed.max())
         if longest > limit:
@@ -75,6 +89,20 @@ class Positions:
         if lengths is None:
             return self.e.numel() // self.e.shape[1]
         return (lengths.sum() / self.windows.groups).to(torch.int64)
+
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest sizes under each position, image by image and row by row; of all groups."""
+        return self._top(self.x.abs()).amax(1).flatten(), self.e.abs().amax(1).flatten()
+
+    def times(self, factors: Tensor) -> "Positions":
+        """Return the change with the error signals of each position times its factor."""
+        maps = factors.view(self.e.shape[0], 1, *self.e.shape[2:])
+        return replace(self, e=self.e * maps)
+
+    def _top(self, x_sizes: Tensor) -> Tensor:
+        """The largest input of each position and group, (b, groups, h', w')."""
+        found = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
+        return found.clamp_min(1.0) if self.analog_bias else found
 
     def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
         """Return the exact gradient for the array, (out, columns)."""

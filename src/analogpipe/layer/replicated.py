@@ -68,7 +68,11 @@ class ReplicatedConv2d(nn.Module):
             other.set_weight(first.matrix())
         self.kernel_size = first.kernel_size
         self.bias, first.bias = first.bias, None  # of the sum, not of one array
-        self.arrays = nn.ModuleList([first, *others])
+        self.parts = nn.ModuleList([first, *others])
+
+    def arrays(self) -> list[nn.Module]:
+        """Return the layers of the arrays, which are read at the same time."""
+        return list(self.parts)
 
     def share(self, height: int, width: int) -> Tensor:
         """Return the number of the array that serves each output position, (height, width).
@@ -81,7 +85,7 @@ class ReplicatedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Read each position on its array."""
-        found = [array(x) for array in self.arrays]
+        found = [array(x) for array in self.parts]
         if self.averages and not self.training:
             y = torch.stack(found).mean(0)
         else:

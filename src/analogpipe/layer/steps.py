@@ -10,15 +10,16 @@ that of an optimizer that trains arrays, and :func:`drop_updates`.
 
 Arrays learn by analog SGD whatever the optimizer: momentum, decay and moments act on the digital
 parameters alone (as in AIHWKit). Clipping and scaling of gradients do not reach arrays either: scale the
-loss.
+loss. In mixed precision all of them act on the gradient and on the residual, as on any parameter; decay acts
+on the weight, residual and array together, where the optimizer trains arrays (not by :func:`update_arrays`).
 """
 
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from analogpipe.layer.base import AnalogLayer, LayerError
 
@@ -60,7 +61,13 @@ def train_arrays(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
                 "rate the array is updated; allowed: an optimizer of module.parameters()"
             )
 
+    held_weights: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
     def follow(stepped: torch.optim.Optimizer, *_: Any) -> None:
+        for p, weight in held_weights:
+            p.sub_(weight)
+        held_weights.clear()
         for group in stepped.param_groups:
             if group.get("maximize"):
                 raise LayerError("arrays only descend, found an optimizer with maximize=True")
@@ -68,9 +75,26 @@ def train_arrays(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
                 if id(p) in layers:
                     layers[id(p)].update(float(group["lr"]))
 
+    optimizer.register_step_pre_hook(partial(_gather, list(layers.values()), held_weights))
     optimizer.register_step_post_hook(follow)
     zero_grad = _dropping(optimizer.zero_grad, layers.values())
     optimizer.zero_grad = zero_grad  # type: ignore[method-assign]
+
+
+@torch.no_grad()
+def _gather(
+    layers: list[AnalogLayer],
+    held: list[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    *_: Any,
+) -> None:
+    """Let an optimizer that decays step whole weights: add to residuals what their arrays hold."""
+    groups = [group["params"] for group in optimizer.param_groups if group.get("weight_decay")]
+    decaying = {id(p) for group in groups for p in group}
+    once = {id(p): (p, weight) for layer in layers for p, weight in layer.whole() or []}
+    held[:] = [pair for key, pair in once.items() if key in decaying]
+    for p, weight in held:
+        p.add_(weight)
 
 
 def _dropping(zero_grad: Callable[..., None], layers: Iterable[AnalogLayer]) -> Callable[..., None]:

@@ -4,7 +4,7 @@ Its rules act on each element by itself, so that optimizers of stages move the p
 optimizer of the whole network would, to the bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,33 @@ Make = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes an optimizer of some parameters, such as ``functools.partial(torch.optim.AdamW, eps=1e-8)``."""
 
 
+EMPTY: Mapping[Tensor, Tensor] = {}
+
+
 class StageOptimizer:
     """Steps ``parameters`` by their gradients with an optimizer that ``make`` makes of them."""
 
     def __init__(self, parameters: Sequence[Tensor], make: Make) -> None:
         self._optimizer = make(list(parameters))
 
-    def step(self, lr: float) -> None:
-        """Step with the learning rate ``lr``; the gradients stay as they are."""
+    @property
+    def decays(self) -> bool:
+        """Whether weights shrink."""
+        return any(group.get("weight_decay") for group in self._optimizer.param_groups)
+
+    def step(self, lr: float, held: Mapping[Tensor, Tensor] = EMPTY) -> None:
+        """Step with the learning rate ``lr``; the gradients stay as they are.
+
+        ``held`` is what arrays hold of a parameter's weights: the optimizer steps the sum.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
+        parameters, weights = list(held), list(held.values())
+        if held:
+            torch._foreach_add_(parameters, weights)
         self._optimizer.step()
+        if held:
+            torch._foreach_sub_(parameters, weights)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return momenta and counters as a flat dict ``parameter.name`` of tensors."""

@@ -10,9 +10,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from analogpipe.hardware.layers import Layer, Stage
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.layer import ArrayGroup, is_array_layer
 
-_LAYERS = (ArrayLayer, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
@@ -21,9 +21,9 @@ def reads(blocks: Sequence[nn.Module], x: Tensor) -> list[int]:
 
     A layer reads its array once per input vector: a fully connected one once per sample (and place
     in a sequence), a convolution once per sample and output position, of which replicas take a share
-    each. Digital layers count as the
-    arrays that they would be; what has no matrix (activations, norms, pooling) takes no read. The
-    blocks run once, in evaluation mode.
+    each; the arrays of a large layer are read at the same time. Digital layers count as the arrays
+    that they would be; what has no matrix (activations, norms, pooling) takes no read. The blocks run
+    once, in evaluation mode.
     """
     counts = [0] * len(blocks)
 
@@ -74,14 +74,14 @@ def describe(blocks: Sequence[nn.Module], x: Tensor) -> list[Stage]:
 
 
 def _layers(block: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers of a block with their paths; of one with replicas, that alone and not its arrays."""
+    """The layers of a block with their paths; a group of arrays is one layer."""
     found: list[tuple[str, nn.Module]] = []
-    hidden: set[nn.Module] = set()
+    inside: set[nn.Module] = set()
     for path, part in block.named_modules():
-        if part in hidden or not (isinstance(part, _LAYERS) or hasattr(part, "replicas")):
-            continue
-        hidden.update(part.modules())
-        found.append((path, part))
+        group = isinstance(part, ArrayGroup)
+        if part not in inside and (group or isinstance(part, _LAYERS) or is_array_layer(part)):
+            inside.update(part.modules())
+            found.append((path, part))
     return found
 
 

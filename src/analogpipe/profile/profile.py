@@ -113,11 +113,6 @@ class Profile(Strict):
                 f"model.kind: found {self.model.kind} for a data set of kind {self.dataset.kind}, "
                 "allowed: decoder for text, the others for images"
             )
-        if self.analog_devices and self.training.optimizer.weight_decay:
-            raise ValueError(
-                f"training.optimizer.weight_decay: found {self.training.optimizer.weight_decay}, allowed "
-                f"with analog devices: 0, as pulses cannot shrink the weights of {self.analog_devices[0]}"
-            )
         if self.dataset.kind == "text" and self.training.augmentation != "none":
             raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
@@ -233,6 +228,13 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
             if device not in known:
                 raise ConfigError(
                     f"{path}: devices: found {device}, allowed: {', '.join([DIGITAL, *known])}"
+                )
+            decay = profile.training.optimizer.weight_decay
+            if decay and known[device].mixed_precision is None:
+                raise ConfigError(
+                    f"{path}: training.optimizer.weight_decay: found {decay}, allowed with {device}: 0, as "
+                    "it does not reach arrays that learn by pulses of their own (with mixed_precision it "
+                    "does)"
                 )
     data = profile.dataset
     if data.kind == "image_folder" and not Path(str(data.path)).is_dir():

@@ -28,6 +28,8 @@ class Array(nn.Module):
 
     weight: Tensor
     """What reads see, (out, in)."""
+    residual: nn.Parameter | None
+    """In its place a gradient is wanted; None where the array takes the change itself."""
     slots: Tensor
     """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
 
@@ -38,6 +40,7 @@ class Array(nn.Module):
         """Whether a change of the weight in place is taken as a request to set it."""
         self._seen = 0, 0
         self._shape = weight.shape
+        self.register_parameter("residual", None)
         self.keep(weight)
         # int64, which no cast of a module changes
         self.register_buffer("slots", torch.zeros(1, dtype=torch.int64))
@@ -60,6 +63,13 @@ class Array(nn.Module):
     def change(self, change: Change, lr: float) -> None:
         """Apply the change that a micro-batch wants, at a learning rate that is not 0."""
         raise NotImplementedError
+
+    def gradient(self, change: Change) -> Tensor:
+        """Return the gradient for the residual, (out, in); of arrays that have one."""
+        raise NotImplementedError
+
+    def program(self, alpha: Tensor | None) -> None:
+        """Send to the elements what the residual has for them, at a scale ``alpha`` of the array."""
 
     def place(self, weight: Tensor) -> None:
         """Bring the elements to ``weight`` (out, in), or as near as they can be."""

@@ -5,11 +5,21 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from analogpipe.device.parameters import Device, Ideal, OneSided, SoftBounds
 from analogpipe.device.presets import PRESETS
 from analogpipe.files import excerpt
+from analogpipe.tile.presets import RULES
 
 
 class TileConfigError(ValueError):
@@ -107,32 +117,173 @@ class ReadoutConfig(BaseModel):
         )
 
 
-class TransferConfig(BaseModel):
-    """Tiki-Taka: gradients go to a fast array and from there to the weight.
+class TransferBase(BaseModel):
+    """What all rules of Tiki-Taka share: gradients go to a fast array, and from there to the weight.
 
-    ``ttv1`` passes on what is read (AIHWKit: TransferCompound with ``gamma = 0``), ``ttv2`` over a
-    digital buffer, in whole pulses (AIHWKit: BufferedTransferCompound).
+    Its entries are those of AIHWKit's compounds; four have other names here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["ttv1", "ttv2"] = "ttv2"
     device: Device | None = None
     """Device of the fast array; that of the tile if not given."""
     every: Annotated[int, Field(ge=1)] = 1
-    """Micro-batches between transfers (``transfer_every``, ``units_in_mbatch``)."""
+    """Micro-batches or input vectors between transfers (``transfer_every``)."""
+    units_in_mbatch: bool = True
+    """Whether ``every`` counts micro-batches; else input vectors, of a convolution its patches."""
     columns: Annotated[int, Field(ge=1)] = 1
     """Columns of a transfer (``n_reads_per_transfer``)."""
     fast_lr: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate of the fast array; 0 for that of the training."""
+    """Learning rate of the fast array, whatever that of the training; 0 for that of the training."""
     transfer_lr: Annotated[float, Field(gt=0)] = 1.0
-    """Rate of transfer, times the learning rate of the training (``scale_transfer_lr``)."""
+    """Rate of transfer ..."""
+    scale_transfer_lr: bool = True
+    """... times the learning rate of the training, or as it is."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of a sent pulse (``forget_buffer``: of the buffer) that stays in the buffer."""
+    forget_buffer: bool = False
+    """Whether the rest of a buffer beyond the pulse that is sent is dropped."""
+    reference: Literal["symmetric_point", "none"] = "symmetric_point"
+    """What the fast array is read against: its symmetric points, measured before, or nothing."""
+    reference_std: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of the error of these points (weight units)."""
+    forward: ReadoutConfig = ReadoutConfig(noise_management="none", bound_management="none")
+    """Read-out of the fast array (``transfer_forward``)."""
+
+
+class TransferConfig(TransferBase):
+    """Tiki-Taka: ``ttv1`` passes on what is read (AIHWKit: TransferCompound), ``ttv2`` over a digital
+    buffer, in whole pulses (AIHWKit: BufferedTransferCompound, whose ``forget_buffer`` is true).
+    """
+
+    kind: Literal["ttv1", "ttv2"] = "ttv2"
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+    """Part of the fast array in the weight: ``gamma`` times it and the slow array are read together."""
     threshold: Annotated[float, Field(gt=0)] = 1.0
     """``ttv2``: buffered pulses that send a pulse (``thres_scale``)."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """``ttv2``: part of a sent pulse that stays in the buffer."""
-    forward: ReadoutConfig = ReadoutConfig(noise_management="none", bound_management="none")
-    """Read-out of the fast array."""
+
+
+class ChopperBase(TransferBase):
+    """What chopped rules share: the fast array takes gradients with signs that change."""
+
+    units_in_mbatch: bool = False
+    fast_lr: Annotated[float, Field(ge=0)] = 1.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    forget_buffer: bool = True
+    reference: Literal["symmetric_point", "none"] = "none"
+    in_chop_prob: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """How often the sign of a column changes, for each of its reads."""
+    buffer_granularity: Annotated[float, Field(gt=0)] = 1.0
+    """What a unit of the buffer stands for, in pulses of the fast array."""
+    auto_granularity: Annotated[float, Field(ge=0)] = 0.0
+    """If not 0: in place of one pulse, this over the ``every`` of all columns together, in pulses."""
+    auto_scale: bool = False
+    """Whether ``fast_lr`` is in units of what makes a mean sample fill its pulse trains."""
+    auto_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Memory of the means behind ``auto_scale``, for each micro-batch."""
+    correct_gradient_magnitudes: bool = False
+    """Whether the transfer undoes what ``fast_lr`` does to the size of a gradient."""
+
+    @model_validator(mode="after")
+    def _scales_something(self) -> Self:
+        if self.auto_scale and self.fast_lr == 0:
+            raise ValueError("auto_scale needs a fast_lr above 0")
+        return self
+
+
+class ChoppedConfig(ChopperBase):
+    """Chopped TTv2 (AIHWKit: ChoppedTransferCompound)."""
+
+    kind: Literal["cttv2"] = "cttv2"
+    in_chop_random: bool = True
+    """Whether signs of columns change at random or after every ``1 / in_chop_prob`` reads."""
+    out_chop_prob: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that the sign of a row changes, after each read of all columns."""
+
+
+class AgadConfig(ChopperBase):
+    """AGAD: reads are compared with those before the sign changed (AIHWKit: DynamicTransferCompound)."""
+
+    kind: Literal["agad"] = "agad"
+    in_chop_prob: Annotated[float, Field(gt=0, le=1)] = 0.1
+    tail_weightening: Annotated[float, Field(gt=0)] = 5.0
+    """How much the mean of the reads between two changes of sign stands for the last of them."""
+    buffer_cap: Annotated[float, Field(ge=0)] = 0.0
+    """If not 0: bound of the buffer, in pulses (1 or more; only where it is not forgotten)."""
+
+    @model_validator(mode="after")
+    def _caps_a_buffer(self) -> Self:
+        if 0 < self.buffer_cap < 1 or (self.buffer_cap and self.forget_buffer):
+            raise ValueError("buffer_cap needs 1 or more, and forget_buffer: false")
+        return self
+
+
+Transfer = Annotated[TransferConfig | ChoppedConfig | AgadConfig, Field(discriminator="kind")]
+
+
+class MixedPrecisionConfig(BaseModel):
+    """Mixed precision: the gradient is formed and summed in digital, and whole pulses are sent
+    (AIHWKit: MixedPrecisionCompound; same names and defaults).
+
+    The array's own pulses are as in ``update``, whose ``desired_bl`` is the most that an element
+    takes in one transfer; ``mean`` sends the expected pulses without noise.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    transfer_every: Annotated[int, Field(ge=1)] = 1
+    """Updates from one programming of the array to the next."""
+    n_rows_per_transfer: Annotated[int, Field(ge=-1)] = -1
+    """Rows (outputs) that are programmed, one after another in turn; -1 for all."""
+    random_row: bool = False
+    """Begin at a random row, not where the last transfer ended."""
+    transfer_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Pulses sent for each that is taken off the residual."""
+    granularity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Part of the residual that makes a pulse, in weights of the array; 0 for the device's own."""
+    n_x_bins: Annotated[int, Field(ge=0)] = 0
+    """Levels of the inputs in the gradient; 0 for no quantisation."""
+    n_d_bins: Annotated[int, Field(ge=0)] = 0
+    """Levels of the errors in the gradient; 0 for no quantisation."""
+    stoc_round_x: bool = True
+    stoc_round_d: bool = True
+    """Round to levels at random, right on average."""
+
+    @model_validator(mode="after")
+    def _has_levels(self) -> Self:
+        for key in ("n_x_bins", "n_d_bins"):
+            if getattr(self, key) == 1:
+                raise ValueError(f"{key}: found 1, allowed: 0, or 2 and more")
+        if self.n_rows_per_transfer == 0:
+            raise ValueError("n_rows_per_transfer: found 0, allowed: -1 for all, or 1 and more")
+        return self
+
+
+class MappingConfig(BaseModel):
+    """How weights lie on arrays: scales, and the size of an array (AIHWKit: MappingParameter; same
+    names, and defaults but for the sizes)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight_scaling_omega: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Where the largest weight lies in the array; 0 for weights as they are."""
+    weight_scaling_columnwise: bool = False
+    """A scale for each output, not one for the array."""
+    weight_scaling_lr_compensation: bool = False
+    """Take the mean scale out of the errors of an update and put it into the learning rate."""
+    learn_out_scaling: bool = False
+    """Multiply outputs by a digital parameter that is trained."""
+    out_scaling_columnwise: bool = False
+    """One such parameter for each output, not one for the array."""
+    max_input_size: Annotated[int, Field(ge=0)] = 0
+    """Columns of an array, of which a larger layer has several; 0 for any number (AIHWKit: 512)."""
+    max_output_size: Annotated[int, Field(ge=0)] = 0
+    """Rows of an array; as before."""
+
+    def fits(self, outputs: int, inputs: int) -> bool:
+        """Return whether a matrix fits one array."""
+        sizes = (outputs, self.max_output_size), (inputs, self.max_input_size)
+        return all(not most or size <= most for size, most in sizes)
 
 
 class RefreshConfig(BaseModel):
@@ -169,10 +320,37 @@ class TileConfig(BaseModel):
     update: UpdateConfig = UpdateConfig()
     forward: ReadoutConfig = ReadoutConfig()
     backward: ReadoutConfig = Field(default_factory=_backward)
-    transfer: TransferConfig | None = None
+    transfer: Transfer | None = None
     """Tiki-Taka instead of updates of the weight itself."""
     refresh: RefreshConfig | None = None
     """Refresh of one-sided pairs; without it they saturate."""
+    mixed_precision: MixedPrecisionConfig | None = None
+    """Whole pulses from a digital residual instead of updates of the weight itself."""
+    mapping: MappingConfig = MappingConfig()
+    """Scales and sizes of arrays."""
+
+    @model_validator(mode="after")
+    def _sends_pulses(self) -> "TileConfig":
+        if self.mixed_precision is not None and isinstance(self.device, Ideal):
+            raise ValueError("mixed_precision needs a pulsed device, found ideal")
+        if self.mixed_precision is not None and self.transfer is not None:
+            raise ValueError("mixed_precision and transfer are two rules, allowed: one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _newer_where_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sections that are not used and did not always exist: a tile keeps its record."""
+        dumped: dict[str, Any] = dump(self)
+        if self.mixed_precision is None:
+            dumped.pop("mixed_precision", None)
+        if self.mapping == MappingConfig():
+            dumped.pop("mapping", None)
+        return dumped
+
+    @field_validator("transfer", mode="before")
+    @classmethod
+    def _ttv2_if_not_said(cls, value: object) -> object:
+        return {"kind": "ttv2", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _transfers_pulses(self) -> "TileConfig":
@@ -193,28 +371,15 @@ class TileConfig(BaseModel):
     def parse(cls, data: object) -> "TileConfig":
         """Validate ``data`` (a mapping as read from YAML).
 
-        With an entry ``preset``, the tile is the one of that name in :mod:`analogpipe.device.presets`,
-        with the other entries in place of its own.
+        With an entry ``preset``, the tile is the one of that name in :mod:`analogpipe.device.presets`
+        or :mod:`analogpipe.tile.presets`, with the other entries in place of its own.
 
         Raises:
             TileConfigError: one line that names the first wrong entry.
         """
         if isinstance(data, dict) and "preset" in data:
             data = dict(data)
-            name = data.pop("preset")
-            if not isinstance(name, str) or name not in PRESETS:
-                allowed = ", ".join(PRESETS)
-                raise TileConfigError(f"preset: no preset {excerpt(name)}; allowed: {allowed}")
-            preset = PRESETS[name]
-            backward = PRESET_READOUT.model_copy(update={"bound_management": "none"})
-            own: dict[str, object] = {
-                "device": preset,
-                "forward": PRESET_READOUT,
-                "backward": backward,
-            }
-            if isinstance(preset, OneSided):
-                own["refresh"] = RefreshConfig(forward=PRESET_READOUT)
-            data = own | data
+            data = _of_preset(data.pop("preset")) | data
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -229,6 +394,29 @@ class TileConfig(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def _of_preset(name: object) -> dict[str, object]:
+    """Return the entries of a tile with a published device, and maybe a published rule."""
+    if not isinstance(name, str) or name not in (*PRESETS, *RULES):
+        allowed = ", ".join([*PRESETS, *RULES])
+        raise TileConfigError(f"preset: no preset {excerpt(name)}; allowed: {allowed}")
+    own: dict[str, object] = {
+        "forward": PRESET_READOUT,
+        "backward": PRESET_READOUT.model_copy(update={"bound_management": "none"}),
+    }
+    if name in RULES:
+        rule = RULES[name]
+        read = PRESET_READOUT.model_copy(
+            update={"noise_management": "none", "bound_management": "none"}
+        )
+        transfer = {**rule.transfer, "forward": read}
+        update = UpdateConfig(desired_bl=rule.desired_bl)
+        return {**own, "device": rule.device, "update": update, "transfer": transfer}
+    own["device"] = device = PRESETS[name]
+    if isinstance(device, OneSided):
+        own["refresh"] = RefreshConfig(forward=PRESET_READOUT)
+    return own
+
+
 def digital() -> TileConfig:
     """Return the tile without any analog effect: ideal device, perfect read-out."""
     perfect = ReadoutConfig(perfect=True)
@@ -236,9 +424,11 @@ def digital() -> TileConfig:
 
 
 def preset(name: str, **settings: object) -> TileConfig:
-    """Return the tile of a published device (:mod:`analogpipe.device.presets`), e.g. ``ReRamSB``.
+    """Return the tile of a published device, e.g. ``ReRamSB``, or rule, e.g. ``AGADReRamSB``
+    (:mod:`analogpipe.device.presets`, :mod:`analogpipe.tile.presets`).
 
-    ``settings`` (update, forward, backward, transfer, refresh) take the place of the preset's own.
+    ``settings`` (update, forward, backward, transfer, refresh, mixed_precision, mapping) take the
+    place of the preset's own.
     Raises TileConfigError.
     """
     return TileConfig.parse({**settings, "preset": name})

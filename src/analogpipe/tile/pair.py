@@ -19,6 +19,7 @@ from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.kernels.plain import pulse
 from analogpipe.tile.pulse_train import pulse_trains
 from analogpipe.tile.read import read
 from analogpipe.tile.signals import Signals
@@ -154,19 +155,20 @@ class PairArray(Array):
         chance = (pulses / slots).clamp_(max=1)
         counts = torch.binomial(slots, chance, generator=stream).flatten()
         hit = counts.nonzero().squeeze(1)
-        # most pulses first: those that are left are the first ones
-        counts, order = counts[hit].sort(descending=True)
-        hit = hit[order]
-        response, state = self.response.at(hit), self.state.view(-1)
-        values = state[hit].unsqueeze(0)
-        left, done = len(hit), 0
-        while left:
-            if left < response.low.shape[1]:
-                response = response.at(slice(left))
-            response.pulse(values[:, :left], self._up, stream)
-            done += 1
-            left = int((counts[:left] > done).sum())
-        state[hit] = values.squeeze(0)
+        pulse(self.state, self.response, hit, counts[hit], stream)
+
+    def fire(self, places: Tensor, pulses: Tensor) -> None:
+        """Give pairs whole pulses: flat ``places`` (n,), ``pulses`` (n,), negative for those of
+        ``g-``; and refresh if that is due."""
+        places = torch.where(pulses > 0, places, places + self.weight.numel())
+        pulse(self.state, self.response, places, pulses.abs(), self.streams["update"])
+        self.finish()
+
+    def expect(self, pulses: Tensor) -> None:
+        """Move all pairs by expected ``pulses`` (out, in), negative for those of ``g-``."""
+        half = pulses / 2
+        self._apply_products(Products(half.abs(), half, pulses[:, 0], pulses[0], 0))
+        self.finish()
 
     def finish(self) -> None:
         """Count a micro-batch, refresh if that is due, and set the weight."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
-from analogpipe.tile.change import Change
+from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
@@ -68,6 +68,16 @@ class PulsedArray(Array):
         else:
             self.updater.apply_products(products)
 
+    def fire(self, places: Tensor, pulses: Tensor) -> None:
+        """Give elements whole pulses: flat ``places`` (n,), ``pulses`` (n,), negative for down."""
+        self.kernels.pulse(self.weight, self.response, places, pulses, self.streams["update"])
+
+    def expect(self, pulses: Tensor) -> None:
+        """Move all elements by expected ``pulses`` (out, in), negative for down, without noise."""
+        half = pulses / 2
+        rows, columns = pulses[:, 0], pulses[0]
+        self.updater.apply_products(Products(half.abs(), half, rows, columns, 0))
+
 
 class RewrittenArray(PulsedArray):
     """A pulsed array of which reads see the ``state`` plus a noise, new where an element is written."""
@@ -95,6 +105,14 @@ class RewrittenArray(PulsedArray):
     def hold(self) -> None:
         """Bring the state into the bounds."""
         torch.clamp(self.state, self.response.low, self.response.high, out=self.state)
+
+    def fire(self, places: Tensor, pulses: Tensor) -> None:
+        """Give elements whole pulses, and new noise."""
+        stream = self.streams["update"]
+        self.kernels.pulse(self.state, self.response, places, pulses, stream)
+        noise = torch.empty(len(places), device=places.device)
+        noise.normal_(0, self.device.write_noise, generator=stream)
+        self.weight.view(-1)[places] = self.state.view(-1)[places] + noise
 
     @cached_property
     def updater(self) -> Updater:

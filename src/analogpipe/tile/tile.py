@@ -8,10 +8,14 @@ from torch import Tensor, nn
 
 from analogpipe.device.parameters import Ideal
 from analogpipe.files import excerpt
+from analogpipe.tile.agad import AgadArray
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Samples
+from analogpipe.tile.chopped import ChoppedArray
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.ideal import IdealArray
+from analogpipe.tile.mapping import Scales
+from analogpipe.tile.mixed_precision import MixedPrecisionArray
 from analogpipe.tile.pair import PairArray
 from analogpipe.tile.pulsed import PulsedArray, RewrittenArray
 from analogpipe.tile.read import read
@@ -20,7 +24,10 @@ from analogpipe.tile.tiki_taka import TikiTakaArray
 from analogpipe.tile.weight import Weight
 
 ARRAYS: tuple[type[Array], ...] = (
+    MixedPrecisionArray,
     TikiTakaArray,
+    ChoppedArray,
+    AgadArray,
     PairArray,
     IdealArray,
     RewrittenArray,
@@ -38,6 +45,9 @@ class AnalogTile(nn.Module):
         seed, name: address of the random streams. The elements follow from them and are not part of
         the state dict, which only names them: it is loaded into no others.
 
+    Reads and updates are those of the array: layers bring them to ``scales``
+    (:mod:`analogpipe.tile.mapping`).
+
     In evaluation mode the read-out takes its noise from a stream of its own, so that evaluating
     leaves training as it is.
     """
@@ -50,13 +60,16 @@ class AnalogTile(nn.Module):
         self.streams = Streams(seed, name)
         kind = next(kind for kind in ARRAYS if kind.takes(config))
         with torch.inference_mode(False), torch.no_grad():
-            self.array = kind(weight.detach().to(torch.float32).clone(), config, self.streams)
+            # scales are made before the array is, which holds the weight in units of theirs
+            self.scales = Scales(weight.shape[0], config.mapping)
+            held = self.scales.fit(weight.detach().to(torch.float32).clone())
+            self.array = kind(held, config, self.streams)
         self.array.note()
 
     @property
     def weight(self) -> Weight:
-        """What reads see, (out, in): a view. Its changes in place, and what is assigned, set the
-        weight."""
+        """What reads of the array see, (out, in): a view. Its changes in place, and what is assigned,
+        set it."""
         return Weight.of(self.array.settle())
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -72,6 +85,17 @@ class AnalogTile(nn.Module):
             ValueError: the shape is another.
         """
         self.array.set_weight(weight)
+
+    def set_whole(self, weight: Tensor) -> None:
+        """Choose the scales for a weight of the layer, and bring the elements to what is left of it."""
+        self.array.set_weight(self.scales.fit(weight))
+
+    def whole(self) -> Tensor:
+        """Return the weight of the layer, (out, in): what reads see, at scale; the live memory where
+        there is no scale."""
+        self.array.settle()
+        scale = self.scales.whole()
+        return self.array.weight if scale is None else self.array.weight * scale.unsqueeze(1)
 
     @property
     def address(self) -> tuple[int, str]:
@@ -95,6 +119,10 @@ class AnalogTile(nn.Module):
     def change(self, change: Change, lr: float) -> None:
         """Apply the change wanted by one micro-batch."""
         self.array.update(change, lr)
+
+    def program(self) -> None:
+        """Send to the array what its residual has for it, if it has one."""
+        self.array.program(self.scales.alpha)
 
     def forward_stream(self) -> torch.Generator:
         """Return the noise stream of forward reads in the present mode."""

@@ -83,6 +83,28 @@ class Updater:
             wanted = torch.mm(e_signed, x, out=block.wanted)
             block.change(half, wanted, slots, self.generator)
 
+    def products(self, x: Tensor, e: Tensor, lr: float, first: Tensor) -> tuple[Products, Products]:
+        """Return the expected pulses of a micro-batch, x (b, in), e (b, out), in two parts.
+
+        The first is what an element gets of the samples for which its column in ``first`` (b, in) is
+        true. The probability of a slot is estimated over both.
+        """
+        signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x, self._slots)
+        x = self._kernels.condition(x, e, lr, self.granularity, self.config, signals)
+        of_columns, of_rows = (factors.clone() for factors in self._kernels.chances(signals))
+        sizes, signed = signals.e_sizes.t(), signals.e.t()
+        before, after = (
+            Products(
+                torch.mm(sizes, signals.x_sizes * part),
+                torch.mm(signed, x * part),
+                of_rows,
+                of_columns,
+                0,
+            )
+            for part in (first, ~first)
+        )
+        return before, after
+
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
         weight, visible, generator = self._weight, self._visible, self.generator
         before = None if visible is None else weight.clone()

@@ -59,6 +59,65 @@ class Kernels(Protocol):
         Also returns which rows (b,) bound management has to read again, None for none.
         """
 
+    def largest(self, maps: Tensor) -> Tensor:
+        """Return the largest size of ``maps`` (b, g, c, h, w) over the channels, (b, g, h, w)."""
+
+    def levels(
+        self, maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool = False
+    ) -> Tensor:
+        """Return ``maps`` (b, g, c, h, w) in levels of ``unit``, (b, 1, 1, 1, 1) or (b, g, 1, h, w), as
+        scratch memory: rounded if ``step`` is not 0, clipped if ``bound`` is not; with ``back``, times
+        ``unit`` again."""
+
+    def convert(
+        self,
+        maps: Tensor,
+        gain: Tensor,
+        scale: Tensor,
+        config: ReadoutConfig,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """Bring products ``maps`` (b, g, c, h, w) through the output converter in place.
+
+        They become levels by ``gain`` and values by ``scale``, (b, g, 1, h, w) both. Also returns where
+        (b, g, 1, h, w) bound management has to read again, None for nowhere.
+        """
+
+    def add_scaled_normal(
+        self, maps: Tensor, deviation: Tensor, generator: torch.Generator
+    ) -> None:
+        """Add to ``maps`` (b, g, c, h, w) normal numbers of a ``deviation`` (b, g, 1, h, w), in place."""
+
+    def take(
+        self,
+        residual: Tensor,
+        unit: Tensor,
+        first: int,
+        count: int,
+        gain: float,
+        limit: int,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Take whole pulses off ``count`` rows of ``residual`` (out, in) in place, in turn from row
+        ``first`` on; return what they make the device do: flat places (n,) int64 and their pulses
+        (n,) int32, negative for down (both may be scratch memory).
+
+        An element loses ``n = trunc(residual / unit)`` of ``unit`` (out,). Its row is written by a train
+        of ``m = min(ceil(max|n| gain), limit)`` slots, in each of which it fires with probability
+        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost.
+        """
+
+    def pulse(
+        self,
+        state: Tensor,
+        response: Response,
+        places: Tensor,
+        pulses: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        """Give the elements of ``state`` (out, in) at flat ``places`` their ``pulses``, as of
+        :meth:`take`, one after the other."""
+
     def block(
         self,
         rows: slice,

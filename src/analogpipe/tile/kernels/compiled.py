@@ -11,7 +11,8 @@ from torch.autograd.graph import increment_version
 
 from analogpipe.device.response import Response
 from analogpipe.tile.config import ReadoutConfig, UpdateConfig
-from analogpipe.tile.kernels import loops, plain
+from analogpipe.tile.kernels import loops, plain, programming
+from analogpipe.tile.kernels import maps as loops_of_maps
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY, UNIT
 from analogpipe.tile.scratch import kept, scratch
@@ -109,6 +110,122 @@ def read(
     found = loops.convert(array(y), *space.back, words, *numbers)
     again = found and config.bound_management == "iterative"
     return y, space.saturated.clone() if again else None
+
+
+def largest(maps: Tensor) -> Tensor:
+    """Return the largest size over the channels."""
+    if not maps.is_contiguous():
+        return plain.largest(maps)
+    images, groups, _, *size = maps.shape
+    top = maps.new_empty(images, groups, *size)
+    loops_of_maps.largest(array(maps.detach().flatten(3)), array(top.flatten(2)))
+    return top
+
+
+def levels(maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool = False) -> Tensor:
+    """Bring maps to levels of the input converter, in one pass."""
+    if not maps.is_contiguous():
+        return plain.levels(maps, unit, step, bound, back=back)
+    q = scratch("read", maps.shape, maps)
+    if unit.numel() == unit.shape[0] and not back:
+        flat = array(maps.detach().flatten(1)), array(unit.reshape(-1)), array(q.flatten(1))
+        loops_of_maps.levels(*flat, step > 0, bound)
+    else:
+        images, groups, _, *size = maps.shape
+        units = unit.expand(images, groups, 1, *size).reshape(images, groups, -1)
+        three = array(maps.detach().flatten(3)), array(units), array(q.flatten(3))
+        loops_of_maps.levels_of_positions(*three, step > 0, bound, back)
+    return q
+
+
+def convert(
+    maps: Tensor, gain: Tensor, scale: Tensor, config: ReadoutConfig, generator: torch.Generator
+) -> Tensor | None:
+    """Bring products through the output converter, in one pass."""
+    if not maps.is_contiguous():
+        return plain.convert(maps, gain, scale, config, generator)
+    n = config.levels
+    images, groups, channels, *size = maps.shape
+    lines = images * groups, -1
+    reached = maps.new_zeros(images, groups, 1, *size, dtype=torch.bool)
+    seed = _seed(maps)
+    words = seed.draw(generator) if n.out_noise > 0 else seed.words
+    gains = array(_each(gain, reached.shape).view(lines))
+    scales = array(_each(scale, reached.shape).view(lines))
+    found = loops_of_maps.convert(
+        array(maps.view(-1)),
+        gains,
+        scales,
+        array(reached.view(lines)),
+        channels,
+        words,
+        ROOM,
+        n.out_noise,
+        n.out_step > 0,
+        n.out_bound,
+    )
+    increment_version(maps)
+    return reached if found and config.bound_management == "iterative" else None
+
+
+def _each(factor: Tensor, shape: torch.Size) -> Tensor:
+    """Return ``factor`` for each position."""
+    return factor.expand(shape).contiguous()
+
+
+def add_scaled_normal(maps: Tensor, deviation: Tensor, generator: torch.Generator) -> None:
+    """Add normal numbers of a deviation for each position, in one pass."""
+    if not maps.is_contiguous():
+        plain.add_scaled_normal(maps, deviation, generator)
+        return
+    lines = maps.shape[0] * maps.shape[1], -1
+    words, noise = _seed(maps).draw(generator), scratch("normal", (ROOM,), maps)
+    factors = array(deviation.contiguous().view(lines))
+    flat = array(maps.view(-1))
+    loops_of_maps.add_scaled_normal(flat, factors, maps.shape[2], words, ROOM, array(noise))
+    increment_version(maps)
+
+
+def take(
+    residual: Tensor,
+    unit: Tensor,
+    first: int,
+    count: int,
+    gain: float,
+    limit: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Take whole pulses off rows of a residual, in one pass (scratch memory)."""
+    size, columns = residual.numel(), residual.shape[1]
+    # an element more: loops write before they know whether it counts
+    places = scratch("places", (size + 1,), residual, torch.int64)
+    pulses = scratch("pulses", (size + 1,), residual, torch.int32)
+    room = scratch("due", (4, columns + 1), residual, torch.int32)
+    words = kept(("due", columns), lambda: Seed(columns // 4 + 2, residual)).draw(generator)
+    numbers = first, count, gain, limit
+    found = programming.take(
+        array(residual), array(unit), *numbers, words, array(room), array(places), array(pulses)
+    )
+    increment_version(residual)
+    return places[:found], pulses[:found]
+
+
+def pulse(
+    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+) -> None:
+    """Give elements their pulses: in one loop where steps are linear in the weight."""
+    linear = response.linear()
+    if linear is None:
+        plain.pulse(state, response, places, pulses, generator)
+        return
+    base, offset, slope = (array(part.reshape(2, -1)) for part in (response.base, *linear))
+    low, high = array(response.low.reshape(-1)), array(response.high.reshape(-1))
+    elements = base, offset, slope, low, high
+    numbers = response.noise, response.additive
+    words = _seed(state).draw(generator)
+    where = array(places), array(pulses)
+    programming.pulse(array(state.view(-1)), *where, *elements, *numbers, words)
+    increment_version(state)
 
 
 class LinearBlock(plain.Block):

@@ -5,6 +5,7 @@ formula; :mod:`analogpipe.tile.kernels.plain` says what the formulas mean. One t
 """
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,22 +26,28 @@ _TINY, _SIXTH, _ROOT2 = np.float32(1e-30), np.float32(1 / 6), np.float32(2**0.5)
 _C1, _C3, _C5 = np.float32(0.9623472), np.float32(0.0092721), np.float32(0.001790982)
 _C7, _C9 = np.float32(-0.0003616683), np.float32(3.803504e-05)
 
-_DIGEST = sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-
 
 def array(tensor: Tensor) -> Array:
     """Return a view of ``tensor``."""
     return cast(Array, tensor.detach().numpy())
 
 
-def _compiled(signature: str) -> Callable[[F], F]:
-    """Compile a loop for one ``signature`` when it is defined, or take it from Numba's cache."""
+@cache
+def _digest(file: str) -> str:
+    """Of the sources of a loop: of this file, whose loops others call, and of its own."""
+    sources = dict.fromkeys((__file__, file))
+    return sha256(b"".join(Path(one).read_bytes() for one in sources)).hexdigest()[:12]
+
+
+def compiled(signature: str, file: str = __file__) -> Callable[[F], F]:
+    """Compile a loop of ``file`` for one ``signature`` when it is defined, or take it from Numba's
+    cache."""
     # without these licences no loop with a division, a maximum or a sum of products is vectorised
     options: dict[str, Any] = {"fastmath": {"contract", "nnan", "nsz"}, "error_model": "numpy"}
 
     def of(function: F) -> F:
         # part of the file's name: code of other sources is never taken, whatever the cache holds
-        function.__qualname__ = f"{function.__name__}_{_DIGEST}"
+        function.__qualname__ = f"{function.__name__}_{_digest(file)}"
         try:
             return cast(F, njit(signature, cache=True, **options)(function))
         except (RuntimeError, OSError, EOFError, UnpicklingError):
@@ -50,7 +57,7 @@ def _compiled(signature: str) -> Callable[[F], F]:
     return of
 
 
-@_compiled("void(u8[::1], u8, i8)")
+@compiled("void(u8[::1], u8, i8)")
 def fill(words: Array, seed: int, start: int) -> None:
     """Fill ``words`` (n,) uint64 with random bits that follow from ``seed``, from word ``start`` on.
 
@@ -65,7 +72,7 @@ def fill(words: Array, seed: int, start: int) -> None:
         words[k] = z ^ (z >> np.uint64(31))
 
 
-@_compiled("void(f4[::1], f8, u8[::1], u8, i8)")
+@compiled("void(f4[::1], f8, u8[::1], u8, i8)")
 def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -> None:
     """Add to ``out`` (n,) ``factor`` times normal numbers, by the random bits of ``seed`` from word
     ``start`` on. ``words`` is room for some of them at a time.
@@ -93,7 +100,7 @@ def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -
             part[k] += deviation * t * bent
 
 
-@_compiled(
+@compiled(
     "void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], i8[::1], f8, i8, b1, b1)"
 )
 def condition(
@@ -157,7 +164,7 @@ def condition(
         sums[1, k] /= max(sums[0, k], _TINY)
 
 
-@_compiled(
+@compiled(
     "void(f4[:,::1], f4[:,::1], f4[::1], f4[::1], u8[::1],"
     " f4[:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f8, f8)"
 )
@@ -208,7 +215,7 @@ def move(
             weight[r, c] = min(max(w + flow, low[r, c]), high[r, c])
 
 
-@_compiled("void(f4[:,::1], f4[:,::1], f4[::1], f8, f8, b1, f8)")
+@compiled("void(f4[:,::1], f4[:,::1], f4[::1], f8, f8, b1, f8)")
 def quantise(
     x: Array,
     q: Array,
@@ -244,7 +251,7 @@ def quantise(
                 q[s, k] = min(max(q[s, k], -edge), edge)
 
 
-@_compiled("b1(f4[:,::1], f4[::1], b1[::1], u8[::1], f8, f8, f8, f8)")
+@compiled("b1(f4[:,::1], f4[::1], b1[::1], u8[::1], f8, f8, f8, f8)")
 def convert(
     y: Array,
     scale: Array,

@@ -96,6 +96,92 @@ def read(
     return y.mul_(scale * n.out_step if n.out_step > 0 else scale), saturated
 
 
+def largest(maps: Tensor) -> Tensor:
+    """Return the largest size over the channels."""
+    return torch.abs(maps, out=scratch("read", maps.shape, maps)).amax(2)
+
+
+def levels(maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool = False) -> Tensor:
+    """Bring maps to levels of the input converter."""
+    q = torch.div(maps, unit, out=scratch("read", maps.shape, maps))
+    if step > 0:
+        q.round_()
+    if bound > 0:
+        q.clamp_(-bound, bound)
+    return q.mul_(unit) if back else q
+
+
+def convert(
+    maps: Tensor, gain: Tensor, scale: Tensor, config: ReadoutConfig, generator: torch.Generator
+) -> Tensor | None:
+    """Bring products through the output converter."""
+    n = config.levels
+    maps.mul_(gain)
+    if n.out_noise > 0:
+        add_normal(maps, n.out_noise, generator)
+    if n.out_step > 0:
+        maps.round_()
+    saturated = None
+    if n.out_bound > 0:
+        if config.bound_management == "iterative":
+            reached = maps.abs().amax(2, keepdim=True) >= n.out_bound
+            saturated = reached if bool(reached.any()) else None
+        maps.clamp_(-n.out_bound, n.out_bound)
+    maps.mul_(scale)
+    return saturated
+
+
+def add_scaled_normal(maps: Tensor, deviation: Tensor, generator: torch.Generator) -> None:
+    """Add normal numbers of a deviation for each position."""
+    maps.addcmul_(normal(maps.shape, maps, generator), deviation)
+
+
+def take(
+    residual: Tensor,
+    unit: Tensor,
+    first: int,
+    count: int,
+    gain: float,
+    limit: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Take whole pulses off rows of a residual; also how many pulses each element gets for them."""
+    outputs, inputs = residual.shape
+    rows = torch.arange(first, first + count, device=residual.device) % outputs
+    whole = torch.trunc(residual[rows] / unit[rows].unsqueeze(1))
+    residual[rows] -= whole * unit[rows].unsqueeze(1)
+    largest = whole.abs().amax(1, keepdim=True).double().clamp_(min=1)
+    needed = largest * gain
+    slots = needed.ceil().clamp_(max=limit)
+    share = (needed / slots).clamp_(max=1)
+    row, column = whole.nonzero(as_tuple=True)
+    signed = whole[row, column]
+    chance = signed.abs() / largest[row, 0] * share[row, 0]
+    fired = torch.binomial(slots[row, 0], chance, generator=generator)
+    some = fired > 0
+    pulses = (fired * signed.sign())[some].to(torch.int32)
+    return (rows[row] * inputs + column)[some], pulses
+
+
+def pulse(
+    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+) -> None:
+    """Give elements their pulses, one after the other."""
+    # most pulses first: those that are left are the first ones
+    counts, order = pulses.abs().sort(descending=True)
+    places, up = places[order], pulses[order] > 0
+    response, flat = response.at(places), state.view(-1)
+    values = flat[places].unsqueeze(0)
+    left, done = len(places), 0
+    while left:
+        if left < response.low.shape[1]:
+            response = response.at(slice(left))
+        response.pulse(values[:, :left], up[:left], generator)
+        done += 1
+        left = int((counts[:left] > done).sum())
+    flat[places] = values.squeeze(0)
+
+
 class Block:
     """Some rows of an array, and views of the work space (overwritten by the next block).
 
