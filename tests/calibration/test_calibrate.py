@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from analogpipe.calibration.calibrate import CalibrationError, calibrate, calibrate_csv
 from analogpipe.calibration.element import population
@@ -223,3 +224,13 @@ def test_a_one_sided_pair_is_measured_and_not_fitted(tmp_path) -> None:
     noisy = TileConfig(device=ExpStep(dw_min_std_add=0.1))
     with pytest.raises(CalibrationError, match="dw_min_std_add cannot be fitted"):
         calibrate(noisy, seed=0, name="noisy")
+
+
+def test_a_calibrated_tile_keeps_mapping_and_rule() -> None:
+    entries = {"preset": "GokmenVlasov", "mixed_precision": {"transfer_every": 2},
+               "mapping": {"weight_scaling_omega": 0.6}}  # fmt: skip
+    tile = TileConfig.parse(entries)
+    fitted = calibrate(tile, seed=0, name="mp", elements=8).tile
+    assert fitted.device != tile.device
+    assert (fitted.mixed_precision, fitted.mapping) == (tile.mixed_precision, tile.mapping)
+    assert TileConfig.parse(yaml.safe_load(fitted.dump())) == fitted

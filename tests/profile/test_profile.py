@@ -131,3 +131,19 @@ def test_record_of_an_older_run_is_read(tiny_profile):
 def test_a_mode_takes_its_name_from_its_key_alone(edited):
     with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: mini_batch"):
         load_profile(edited("modes.sync.name", "other"))
+
+
+def test_weight_decay_needs_devices_that_it_reaches():
+    decay = 'training.optimizer={"kind": "adamw", "weight_decay": 0.1}'
+    with pytest.raises(
+        ConfigError, match=r"weight_decay: found 0\.1, allowed with linear-tau0\.6: 0"
+    ):
+        load_profile(ROOT / "config" / "quick.yaml", [decay])
+    mixed = [
+        'devices=["digital", "ecram-mp"]',
+        'learning_rates.ecram-mp={"sequential": 0.01, "sync": 0.01, "async": 0.01}',
+        "sweep=null",
+        "theory=null",
+    ]
+    profile = load_profile(ROOT / "config" / "quick.yaml", [decay, *mixed])
+    assert profile.training.optimizer.weight_decay == 0.1

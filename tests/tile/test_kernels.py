@@ -257,3 +257,34 @@ def test_normal_numbers_on_other_devices_are_those_of_torch() -> None:
     shape = torch.Size((3, 4))
     found = plain.normal(shape, torch.empty(0), generator(0))
     assert torch.equal(found, torch.empty(shape).normal_(generator=generator(0)))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 9, 11), (3, 2, 5, 1, 1), (2, 1, 70, 4, 4)])
+@pytest.mark.parametrize("bound", [0.0, 0.5, 12.0])
+def test_maps_go_through_converters_as_in_torch(shape: tuple[int, ...], bound: float) -> None:
+    """To the bit, without noise; with it, given the same numbers."""
+    maps = torch.randn(shape, generator=generator(1))
+    local = maps.abs().amax(2, keepdim=True)
+    assert torch.equal(compiled.largest(maps), plain.largest(maps))
+    for unit in (local / 50, maps.abs().amax((1, 2, 3, 4), keepdim=True) / 63):
+        for step, back in ((0.0, False), (0.1, False), (0.1, True)):
+            ours = compiled.levels(maps, unit, step, bound, back=back).clone()
+            assert torch.equal(ours, plain.levels(maps, unit, step, bound, back=back))
+    config = ReadoutConfig(out_noise=0.0, out_bound=bound)
+    found = []
+    for kernels in BOTH:
+        own = maps.clone()
+        again = kernels.convert(own, 400 / local, local * 0.05, config, generator(2))
+        found.append((own, torch.zeros(1) if again is None else again))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert bool(found[0][1].any()) == (bound > 0)
+    noise = compiled.normal(maps.shape, maps, generator(3)).clone()
+    noisy = maps.clone()
+    compiled.add_scaled_normal(noisy, local, generator(3))
+    torch.testing.assert_close(noisy, maps.addcmul(noise, local), rtol=0, atol=1e-6)
+    one = torch.ones_like(local)
+    levels, plain_levels = maps * 1000, maps * 1000
+    quiet = ReadoutConfig(out_noise=0.06, out_bound=0.0, out_res=0.0)
+    compiled.convert(levels, one, one, quiet, generator(4))
+    compiled.add_normal(plain_levels, 0.06, generator(4))
+    torch.testing.assert_close(levels, plain_levels)

@@ -132,7 +132,7 @@ def levels(maps: Tensor, unit: Tensor, step: float, bound: float, *, back: bool 
         loops_of_maps.levels(*flat, step > 0, bound)
     else:
         images, groups, _, *size = maps.shape
-        units = unit.expand(images, groups, 1, *size).reshape(images, groups, -1)
+        units = _each(unit, torch.Size((images, groups, 1, *size))).view(images, groups, -1)
         three = array(maps.detach().flatten(3)), array(units), array(q.flatten(3))
         loops_of_maps.levels_of_positions(*three, step > 0, bound, back)
     return q
