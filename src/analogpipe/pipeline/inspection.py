@@ -65,7 +65,7 @@ class Inspection:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._parts = _parts(module)
+        self._parts = [(name, p) for name, p in _parts(module) if not _of_torch_alone(p)]
         self._changing: dict[str, list[str]] = {}
         self._looked = 0
         self.changes_input = self.done = False
@@ -172,6 +172,12 @@ def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
         for name, part in module.named_modules()
         if id(part) not in apart and type(part).get_extra_state is own
     ]
+
+
+def _of_torch_alone(part: nn.Module) -> bool:
+    """Whether a module is torch's own, which keeps its state in buffers, and runs no code of others."""
+    hooks = part._forward_hooks or part._forward_pre_hooks or part._non_persistent_buffers_set
+    return type(part).__module__.startswith("torch.nn.modules.") and not hooks
 
 
 def _kept(parts: Iterable[tuple[str, nn.Module]]) -> dict[tuple[str, str], Any]:
