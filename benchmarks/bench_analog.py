@@ -34,7 +34,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.tile.config import MappingConfig, MixedPrecisionConfig, TileConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import MappingConfig, MixedPrecisionConfig
 
 TAU, STEP, LR = 0.6, 0.001, 0.05
 TILE = TileConfig(device=SoftBounds(dw_min=STEP, w_max=TAU, w_min=-TAU))

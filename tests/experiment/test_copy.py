@@ -8,7 +8,8 @@ from analogpipe.experiment.copy import program, read_out
 from analogpipe.experiment.replicas import Copying, Replicas
 from analogpipe.profile.profile import load_profile
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, TileConfig, UpdateConfig, digital
+from analogpipe.tile.config import TileConfig, digital
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.tile import AnalogTile
 
 PERFECT = ReadoutConfig(perfect=True)

@@ -12,10 +12,10 @@ import torch
 from analogpipe.device.parameters import ConstantStep, Pulsed, SoftBounds, SoftBoundsReference
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import compiled, loops, plain
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.read import read
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 from analogpipe.tile.update import Updater
 

@@ -7,7 +7,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, TileConfig, TileConfigError, TransferConfig
+from analogpipe.tile.config import TileConfig, TileConfigError
+from analogpipe.tile.sections import ReadoutConfig, TransferConfig
 from analogpipe.tile.tiki_taka import TikiTakaArray
 from analogpipe.tile.tile import AnalogTile
 

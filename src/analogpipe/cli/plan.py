@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from analogpipe.experiment.data import Data
+    from analogpipe.experiment.estimate import Estimate
     from analogpipe.hardware.config import Hardware
     from analogpipe.profile.profile import Profile, Run
 
@@ -121,6 +122,22 @@ def estimate(
     images = data.load(run.dataset)
     result = of_run(run, images)
     screen = terminal.console()
+    for made in _in_reads(result, run.profile, read_ns):
+        screen.print(made)
+        screen.print()
+    for made in _on_hardware(run, settings, images, hardware_of(hardware)):
+        screen.print(made)
+        screen.print()
+    if here:
+        screen.print(
+            terminal.table(["", "on this machine", ""], _here(path, settings, run, images))
+        )
+
+
+def _in_reads(result: "Estimate", name: str, read_ns: float) -> list["Table"]:
+    """Return what a run takes in cycles and array reads, and its stages, as tables."""
+    from analogpipe.cli import terminal
+
     seconds = result.latency * read_ns * 1e-9
     rows = [
         ("micro-batches", result.micro_batches, ""),
@@ -137,26 +154,12 @@ def estimate(
         ),
         ("latency, seconds", seconds, f"at {read_ns:g} ns a read"),
     ]
-    screen.print(terminal.table(["", run.profile, ""], rows))
-    screen.print()
     columns = ["stage", "weights", "reads", "in flight", "bytes a micro-batch", "activation bytes"]
-    screen.print(
-        terminal.table(
-            columns,
-            [
-                (m, s.weights, s.reads, s.in_flight, s.saved_bytes, s.activation_bytes)
-                for m, s in enumerate(result.stages, start=1)
-            ],
-        )
-    )
-    for made in _on_hardware(run, settings, images, hardware_of(hardware)):
-        screen.print()
-        screen.print(made)
-    if here:
-        screen.print()
-        screen.print(
-            terminal.table(["", "on this machine", ""], _here(path, settings, run, images))
-        )
+    stages = [
+        (m, s.weights, s.reads, s.in_flight, s.saved_bytes, s.activation_bytes)
+        for m, s in enumerate(result.stages, start=1)
+    ]
+    return [terminal.table(["", name, ""], rows), terminal.table(columns, stages)]
 
 
 def _on_hardware(

@@ -12,9 +12,9 @@ from torch import Tensor
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
 from analogpipe.tile.change import Products, Rounding
-from analogpipe.tile.config import UpdateConfig
 from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
+from analogpipe.tile.sections import UpdateConfig
 
 _TINY = 1e-30
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.chopped import ChopperArray
-from analogpipe.tile.config import AgadConfig, TileConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import AgadConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.transfer import Rates
 

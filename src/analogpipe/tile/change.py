@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.sections import UpdateConfig
 
 
 class Products(NamedTuple):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.change import Change
-from analogpipe.tile.config import ChoppedConfig, ChopperBase, TileConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import ChoppedConfig, ChopperBase
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.transfer import Rates, Signs, TransferArray
 

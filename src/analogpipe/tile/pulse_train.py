@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from analogpipe.tile.config import UpdateConfig
 from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.signals import Signals
 
 

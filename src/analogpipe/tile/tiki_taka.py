@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.change import Change
-from analogpipe.tile.config import TileConfig, TransferConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import TransferConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.transfer import Rates, TransferArray
 

@@ -18,10 +18,11 @@ from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Products, Samples
-from analogpipe.tile.config import TileConfig, UpdateConfig
+from analogpipe.tile.config import TileConfig
 from analogpipe.tile.passes import Pass, passes
 from analogpipe.tile.pulsed import PulsedArray, RewrittenArray
 from analogpipe.tile.read import read
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from analogpipe.device.response import Response
 from analogpipe.tile.change import Products
-from analogpipe.tile.config import UpdateConfig
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.noise import rewrite
 from analogpipe.tile.pulse_train import pulse_trains
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.signals import Signals
 
 BLOCK = 2**18

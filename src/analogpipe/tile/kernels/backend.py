@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.device.response import Response
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import compiled, plain
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 

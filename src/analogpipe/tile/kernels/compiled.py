@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from analogpipe.device.response import Response
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import loops, plain, programming
 from analogpipe.tile.kernels import maps as loops_of_maps
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY, UNIT
 from analogpipe.tile.scratch import kept, scratch
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 ROOM = 512

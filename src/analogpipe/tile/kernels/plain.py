@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from analogpipe.device.response import Response, mix
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.noise import ANY, UNIT, Fill, Uniform16, rewrite
 from analogpipe.tile.scratch import scratch
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 _TINY = 1e-30

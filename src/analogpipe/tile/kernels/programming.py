@@ -79,17 +79,16 @@ def take(
     """Take whole pulses of ``unit`` (out,) off ``count`` rows of ``residual`` (out, in) from row
     ``first`` on.
 
-    Fills ``places`` (flat indices) and ``pulses`` (negative for down) of the elements that fire, and
-    returns their number. Random bits follow from the first of ``words`` (in / 4 + 1). ``room`` is
-    (4, in). Chances are rounded to 2^-16 at random, so that their means are right.
+    Fills ``places`` (flat) and ``pulses`` (negative for down) of the elements that fire, and returns their
+    number. Bits follow from the first of ``words`` (in / 4 + 1); ``room`` is (4, in). Chances are rounded
+    to 2^-16 at random, so that their means are right.
     """
     rows, columns = residual.shape
     seed, used = words[0], 1
     found: Any = 0
     for i in range(count):
         r = (first + i) % rows
-        one, line = unit[r], residual[r]
-        top = _ZERO
+        one, line, top = unit[r], residual[r], _ZERO
         for c in range(columns):
             top = max(top, abs(line[c]))
         if top < one:
