@@ -110,7 +110,7 @@ def test_pulses_in_one_loop_are_those_of_torch(device: Pulsed) -> None:
         found = []
         for kernels in BOTH:
             weight = start.clone()
-            kernels.pulse(weight, response, places, pulses, generator(5))
+            kernels.pulse(weight, kernels.elements(response), places, pulses, generator(5))
             found.append(weight - start)
         if noise == 0:
             torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)

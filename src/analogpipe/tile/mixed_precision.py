@@ -100,10 +100,10 @@ class MixedPrecisionArray(Array):
             self._programmed = self.residual._version
 
     def _send(self, alpha: Tensor | None) -> None:
-        rule, rows = self.rule, self.weight.shape[0]
-        row, waited = self.position.tolist()
+        rule, position, rows = self.rule, self.position, self.residual.shape[0]
+        row, waited = position.tolist()
         if waited + 1 < rule.transfer_every:
-            self.position[1] += 1
+            position[1] += 1
             return
         count = rows if rule.n_rows_per_transfer < 0 else min(rule.n_rows_per_transfer, rows)
         if rule.random_row and count < rows:
@@ -122,8 +122,10 @@ class MixedPrecisionArray(Array):
         else:
             numbers = row, count, gain, self.config.update.desired_bl
             found = self.kernels.take(self.residual, unit, *numbers, self.streams["update"])
-            self.target.fire(*found)
-        self.position.copy_(torch.tensor([(row + count) % rows, 0]))
+            if len(found[0]) or isinstance(self.target, PairArray):  # which counts updates
+                self.target.fire(*found)
+        if waited or count < rows:
+            position.copy_(torch.tensor([(row + count) % rows, 0]))
 
     def _send_mean(self, unit: Tensor, row: int, count: int, gain: float) -> None:
         """Send the expected pulses, without noise."""

@@ -1,6 +1,6 @@
 """The one choice between the two forms of the work on elements."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -106,10 +106,13 @@ class Kernels(Protocol):
         ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost.
         """
 
+    def elements(self, response: Response) -> Any:
+        """Return the elements of an array in the form that :meth:`pulse` takes."""
+
     def pulse(
         self,
         state: Tensor,
-        response: Response,
+        elements: Any,
         places: Tensor,
         pulses: Tensor,
         generator: torch.Generator,

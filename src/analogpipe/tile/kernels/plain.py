@@ -162,10 +162,16 @@ def take(
     return (rows[row] * inputs + column)[some], pulses
 
 
+def elements(response: Response) -> Response:
+    """Return the elements in the form that :func:`pulse` takes."""
+    return response
+
+
 def pulse(
-    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+    state: Tensor, elements: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
 ) -> None:
     """Give elements their pulses, one after the other."""
+    response = elements
     # most pulses first: those that are left are the first ones
     counts, order = pulses.abs().sort(descending=True)
     places, up = places[order], pulses[order] > 0
