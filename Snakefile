@@ -24,6 +24,7 @@ if PROFILE.sweep:
 
 
 include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/hardware.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/theory.smk"
 include: "workflow/rules/report.smk"

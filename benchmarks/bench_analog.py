@@ -7,9 +7,10 @@ random and new at each step, so that the loss stays where training begins, near 
 pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 unless ``--rates`` says
 otherwise. Ours and AIHWKit have the soft-bounds device with spread, the default converters and noise,
 and the stochastic update; ``mixed`` is ours in mixed precision, ``mapped`` that at omega 0.6. Each round
-times all one after the other; ratios are taken within a round, and their medians reported. ``cpu`` are processor times, of all threads: what a busy machine
-disturbs least. Writes results/bench/analog.json and prints it last. With ``--memory``: user and system
-time of a step and peak memory, each in a process of its own.
+times all one after the other; ratios are taken within a round, and their medians reported. ``cpu`` are
+processor times, of all threads: what a busy machine disturbs least. Writes results/bench/analog.json and
+prints it last. With ``--memory``: user and system time of a step and peak memory, each in a process of
+its own.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.tile.config import MappingConfig, MixedPrecisionConfig, TileConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import MappingConfig, MixedPrecisionConfig
 
 TAU, STEP, LR = 0.6, 0.001, 0.05
 TILE = TileConfig(device=SoftBounds(dw_min=STEP, w_max=TAU, w_min=-TAU))

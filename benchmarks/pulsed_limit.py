@@ -16,7 +16,7 @@ import torch
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.update import Updater
 
 OUT = Path("docs/figures/devices-pulsed-limit")

@@ -30,7 +30,12 @@ MIXED = TileConfig.parse(
 
 
 def blocks(
-    seed: int = 0, *, norm: bool = False, analog: bool = False, mixed: bool = False
+    seed: int = 0,
+    *,
+    norm: bool = False,
+    analog: bool = False,
+    mixed: bool = False,
+    dropout: bool = False,
 ) -> list[nn.Module]:
     stream = generator(seed, "blocks")
     made: list[nn.Module] = []
@@ -46,7 +51,8 @@ def blocks(
             with torch.no_grad():
                 for p in layer.parameters():
                     p.uniform_(-0.6, 0.6, generator=stream)
-        made.append(nn.Sequential(layer, *([nn.BatchNorm1d(WIDTH)] if norm else []), nn.Tanh()))
+        extra = [nn.BatchNorm1d(WIDTH)] * norm + [nn.Dropout(0.3)] * dropout
+        made.append(nn.Sequential(layer, *extra, nn.Tanh()))
     return made
 
 

@@ -44,6 +44,8 @@ _HOME = {
     "preset": "tile.config.preset",
     "to_analog": "layer.convert.to_analog",
     "train": "experiment.train.train",
+    "train_arrays": "layer.steps.train_arrays",
+    "update_arrays": "layer.steps.update_arrays",
 }
 
 __all__ = list(_HOME)

@@ -15,6 +15,8 @@ from analogpipe.figures.gantt import figure
 from analogpipe.layer.convert import to_analog as to_analog
 from analogpipe.layer.convolution import AnalogConv2d as AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear as AnalogLinear
+from analogpipe.layer.steps import train_arrays as train_arrays
+from analogpipe.layer.steps import update_arrays as update_arrays
 from analogpipe.pipeline.cut import cut as cut
 from analogpipe.pipeline.pipeline import Pipeline as Pipeline
 from analogpipe.profile.profile import load_devices as load_devices

@@ -159,7 +159,7 @@ def test_a_measured_csv_is_fitted_in_spite_of_read_noise(tmp_path, read_noise) -
         ("pulse,polarity\n1,1\n", "no column 'conductance'"),
         ("pulse,polarity,conductance\n0,0,1\n1,up,2\n", "no finite numbers"),
         ("pulse,polarity,conductance\n0,0,1\n1,1,inf\n", "no finite numbers"),
-        ("pulse,polarity,conductance\n0,0,1\n1,1,2\n", "at least 20 pulses"),
+        ("pulse,polarity,conductance\n0,0,1\n1,1,2\n", "at least 8 pulses"),
         (
             "pulse,polarity,conductance\n0,0,1\n1,1,2\n0,0,1\n",
             "pulse 0 of element 0 stands there more",

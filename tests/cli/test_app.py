@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -91,6 +92,28 @@ def test_train_a_device_outside_the_profile(run, tmp_path):
     assert "--overwrite" in again.stderr
 
 
+def test_train_refuses_extends_and_overwrites(run, tmp_path):
+    def train(epochs, *options):
+        short = ("--stages", 3, "--out", "run", "--set", f"training.epochs={epochs}")
+        return run("train", "TINY", *short, *options)
+
+    assert train(1).exit_code == 0
+    first = (tmp_path / "run/metrics.csv").read_bytes()
+    refused = train(2)
+    assert refused.exit_code == 2
+    assert "--overwrite, or --extend" in refused.stderr
+    both = train(2, "--extend", "--overwrite")
+    assert "give one of them" in both.stderr
+    assert (tmp_path / "run/metrics.csv").read_bytes() == first
+    assert train(2, "--extend").exit_code == 0
+    extended = (tmp_path / "run/metrics.csv").read_bytes()
+    assert train(2, "--overwrite").exit_code == 0
+    assert (tmp_path / "run/metrics.csv").read_bytes() == extended
+    fewer = train(1, "--extend")
+    assert fewer.exit_code == 2
+    assert "allowed: more than the 2" in fewer.stderr
+
+
 def test_calibrate_then_train_with_it(run, tmp_path, monkeypatch):
     from analogpipe.calibration import calibrate as calibration
 
@@ -127,6 +150,27 @@ def test_calibrate_a_measurement(run, tmp_path):
     assert device.w_max == pytest.approx(0.6, rel=0.01)
     assert device.dw_min == pytest.approx(0.6 * 0.04, rel=0.05)
     assert (tmp_path / "fit/device.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_calibrate_columns_says_what_is_undetermined(run, tmp_path):
+    noise = 0.01 * np.random.default_rng(0).standard_normal(41)
+    up = [0.4 * (1 - 0.96**i) for i in range(21)]
+    down = [up[-1] - 0.4 * (1 - 0.97**i) for i in range(1, 21)]
+    values = np.array(up + down) + noise
+    table = pd.DataFrame({"LTP": values[:21], "LTD": np.append(values[21:], np.nan)})
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    options = ("--measured", "mine.csv", "--reach", 0, "--out", "fit")
+    known = ("--devices", ROOT / "config/devices.yaml")
+    result = run("calibrate", "constant-step", *known, *options, "--format", "columns")
+    assert result.exit_code == 0, result.output
+    assert "not determined by the data: " in result.stdout
+    assert "w_max_dtod" in result.stdout.split("not determined by the data: ")[1]
+    notes = pd.read_csv(tmp_path / "fit/summary.csv").set_index("parameter").note
+    assert notes["w_max_dtod"] == "undetermined: one element has no spread"
+    refused = run("calibrate", "constant-step", *known, *options)
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+    assert "no column 'pulse'" in refused.stderr
 
 
 @pytest.mark.parametrize("mode", MODES)

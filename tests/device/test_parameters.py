@@ -29,6 +29,11 @@ def test_a_tile_survives_a_round_trip(tmp_path) -> None:
         ({"device": {"kind": "soft_bound"}}, "soft_bounds"),
         ({"device": {"kind": "soft_bounds", "dw_min": 0}}, "greater than 0"),
         ({"device": {"kind": "soft_bounds", "w_min": 0.1}}, "w_min"),
+        # one step would be negative; AIHWKit takes its size, so that 1.5 acts as 0.5
+        ({"device": {"kind": "soft_bounds", "up_down": 1.5}}, "up_down.*less than or equal to 1"),
+        ({"device": {"kind": "constant_step", "up_down": -1.1}}, "up_down"),
+        ({"device": {"kind": "pow_step", "pow_up_down": 1.5}}, "pow_up_down"),
+        ({"device": {"kind": "pow_step", "pow_gamma": 2000}}, "a pulse must move the weight"),
         ({"device": {"kind": "constant_step", "w_min": 1.0}}, "w_min <= 0 <= w_max"),
         ({"device": {"kind": "one_sided", "element": {"kind": "ideal"}}}, "exp_step"),
         (

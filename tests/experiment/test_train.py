@@ -115,6 +115,8 @@ def test_resumes_to_the_same_bytes(make_run, tmp_path, monkeypatch, device, mode
     assert min(reached[reached.index(None) + 1 :]) >= {"7": 91, "4": 80}[every[0]] - 4
     whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "killed"))
     assert whole == resumed
+    records = [json.loads((tmp_path / n / "run.json").read_text()) for n in ("whole", "killed")]
+    assert records[0]["network"] == records[1]["network"]
     assert not (tmp_path / "killed" / "checkpoints").exists()
 
 

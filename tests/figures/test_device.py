@@ -60,3 +60,17 @@ def test_equal_tables_give_equal_files(folder, tmp_path) -> None:
     for kind in ("pdf", "png"):
         one, two = (tmp_path / f"{name}.{kind}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_measurement_shows_its_residuals(tables) -> None:
+    tables["response"] = tables["response"].query("train != 'alternating'")
+    tables["elements"] = tables["elements"].assign(
+        read_noise=0.03, symmetric_point_measured=float("nan")
+    )
+    top, residuals = calibrated(tables, "mine").axes
+    assert residuals.get_xlim() == top.get_xlim()
+    first = tables["response"].query("element == 0 and train == 'up'")
+    drawn = residuals.get_lines()[0].get_ydata()
+    assert drawn == pytest.approx((first.conductance - first.fit).to_numpy())
+    (band,) = residuals.patches
+    assert band.get_height() == pytest.approx(4 * 0.03)

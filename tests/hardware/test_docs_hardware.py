@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analogpipe.hardware import cost, events
@@ -14,7 +15,10 @@ from analogpipe.hardware.rules import Rule
 
 TEXT = (Path(__file__).parents[2] / "docs/hardware.md").read_text()
 IBM, SGD, LAYER = PRESETS["ibm-proj"], Rule("analog_sgd"), linear(512, 512)
-PRESET_ROWS = re.findall(r"^\| (rpu|ibm-proj|reram-14) \| (\w+) \| (.*) \|$", TEXT, re.M)
+BEFORE, ANSWER = TEXT.split("## Does it pay?")
+ROW = r"^\| (rpu|ibm-proj|reram-14) \| (\w+) \| (.*) \|$"
+PRESET_ROWS = re.findall(ROW, BEFORE, re.M)
+FIGURES = Path(__file__).parents[2] / "docs/figures"
 
 
 def said(pattern: str) -> list[float]:
@@ -87,3 +91,72 @@ def test_the_table_of_presets_and_rules(preset: str, kind: str, cells: str) -> N
 def test_the_table_has_every_preset() -> None:
     assert len(PRESET_ROWS) == 9
     assert {name for name, *_ in PRESET_ROWS} == set(PRESETS)
+
+
+def test_the_answer_is_that_of_its_file() -> None:
+    table = pd.read_csv(FIGURES / "hardware-answer.csv")
+    rows = re.findall(ROW, ANSWER, re.M)
+    order = table[["hardware", "rule"]].drop_duplicates().itertuples(index=False, name=None)
+    assert [row[:2] for row in rows] == list(order)
+    for hardware, rule, cells in rows:
+        part = table[(table["hardware"] == hardware) & (table["rule"] == rule)]
+        shown = [f"{o.async_over_none:.2f}, {o.async_over_sync:.3f}" for o in part.itertuples()]
+        assert cells.split(" | ") == shown
+    low, high = said(r"async is ([\d.]+) to ([\d.]+) times as fast\. Energy")
+    gains = table["async_over_sync_n8"]
+    assert (round(gains.min(), 2), round(gains.max(), 2)) == (low, high)
+    assert (table[["energy_async_over_sync", "energy_async_over_none"]] == 1).all(axis=None)
+
+
+def test_the_file_of_the_answer_is_what_the_model_gives() -> None:
+    """For the MLP, whose layers are known without running it."""
+    table = pd.read_csv(FIGURES / "hardware-answer.csv")
+    blocks = [linear(64, 64)] * 7 + [linear(64, 10)]
+    for count in (4, 8):
+        per = 8 // count
+        stages = pipeline([blocks[i : i + per] for i in range(0, 8, per)])
+        for name in PRESETS:
+            sizes = [2**k for k in range(9)]
+            best = fastest(choices(stages, SGD, PRESETS[name], 256, sizes=sizes))
+            key = {"network": "MLP", "stages": count, "hardware": name, "rule": "analog_sgd"}
+            (row,) = table[(table[list(key)] == list(key.values())).all(axis=1)].itertuples()
+            assert row.async_over_none == pytest.approx(
+                best["sequential"].seconds / best["async"].seconds, rel=1e-5
+            )
+            assert row.joules == pytest.approx(best["async"].joules, rel=1e-5)
+
+
+def test_copies_and_replicas_are_those_of_their_files() -> None:
+    copies = pd.read_csv(FIGURES / "hardware-copies.csv")
+    copies = copies[copies["hardware"] == "ibm-proj"]
+    names = {"linear, tau 0.6": "linear-tau0.6", "EcRam": "ecram", "ReRamSB": "reram-sb"}
+    rows = re.findall(r"^\| ([\w ,.]+) \| (1|16) \| (.*?) \| (.*?) \| (.*?) \|", ANSWER, re.M)
+    assert len(rows) == 6
+    for device, reads, *shown in rows:
+        here = copies[(copies["device"] == names[device]) & (copies["reads"] == int(reads))]
+        errors = here.set_index("iteration").loc[[4, 10, 40], "relative_error"]
+        assert shown == [f"{error:.2f}" for error in errors]
+    runs = pd.read_csv(FIGURES / "hardware-replicas.csv").fillna({"every": 0})
+    runs = runs[(runs["hardware"] == "ibm-proj") & (runs["device"] == "linear-tau0.6")]
+    means = runs.groupby(["every", "accelerators"])[["test_accuracy", "seconds"]].mean()
+    rows = re.findall(r"^\| (pipeline|replicas, s = (\d+)) \|(.*)\|$", ANSWER, re.M)
+    assert len(rows) == 5
+    for _, every, cells in rows:
+        for accelerators, cell in zip((2, 4, 8), cells.split("|"), strict=True):
+            if cell.strip():
+                mean = means.loc[(int(every or 0), accelerators)]
+                assert (
+                    cell.strip() == f"{mean['test_accuracy']:.3f}, {1e3 * mean['seconds']:.1f} ms"
+                )
+
+
+def test_replicas_of_convolutions_are_those_of_their_file() -> None:
+    runs = pd.read_csv(FIGURES / "hardware-replicated.csv")
+    means = runs.groupby(["arrays", "learning_rate"]).mean()
+    rows = re.findall(r"^\| (\d+) \| (.*) us \| (.*) \| (.*) \| (.*) \|$", ANSWER, re.M)
+    assert [int(row[0]) for row in rows] == [1, 4, 16]
+    for arrays, *shown in rows:
+        best = means.loc[int(arrays)].sort_values("by_own").iloc[-1]
+        found = 1e6 * best["seconds_a_sample"], best["slowest_to_mean"]
+        scores = best["by_own"], best["by_mean"]
+        assert shown == [*(f"{x:.2f}" for x in found), *(f"{x:.3f}" for x in scores)]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -50,8 +51,8 @@ def test_two_phases_as_the_methods_of_rasch_2024_count_them(kind: str, derived: 
 
 def test_agad_with_a_long_transfer_period_as_in_the_text_of_rasch_2024() -> None:
     """n_s = 10 and l_max = 1: 17.1 ns."""
-    rule = Rule("agad", every=10, mean_pulses=1)
-    assert round(cost.update(SQUARE, 100, rule, IBM).seconds * 1e7, 1) == 17.1
+    layer, rule = replace(SQUARE, mean_pulses=1), Rule("agad", every=10)
+    assert round(cost.update(layer, 100, rule, IBM).seconds * 1e7, 1) == 17.1
 
 
 def test_update_times_of_li_2025_table_7() -> None:
@@ -223,7 +224,7 @@ def test_transfers_by_micro_batches_do_not_grow_with_the_vectors() -> None:
 
 
 def test_counted_pulses_take_the_place_of_those_of_the_hardware() -> None:
-    counted = cost.update(SQUARE, 100, Rule("analog_sgd", mean_pulses=2.5), IBM)
+    counted = cost.update(replace(SQUARE, mean_pulses=2.5), 100, Rule("analog_sgd"), IBM)
     assert counted.seconds * 1e7 == pytest.approx(12.5 + 1024 / 175)
 
 
@@ -231,6 +232,7 @@ def test_counted_pulses_take_the_place_of_those_of_the_hardware() -> None:
     ("make", "message"),
     [
         (lambda: linear(0, 3), "inputs is 0, allowed is 1 or more"),
+        (lambda: Layer("linear", 8, 9, mean_pulses=float("nan")), "mean_pulses is nan"),
         (lambda: Layer("attention", 8, 9, 4), "attention of width 8 gives 9"),
         (lambda: pipeline([[SQUARE], []]), "a stage has no layers"),
     ],
@@ -245,10 +247,19 @@ def test_impossible_rules_are_refused() -> None:
         Rule("adam")
     with pytest.raises(RuleError, match="every is 0"):
         Rule("ttv2", every=0)
-    with pytest.raises(RuleError, match="mean_pulses is nan"):
-        Rule("analog_sgd", mean_pulses=float("nan"))
 
 
 def test_the_cost_model_is_free_of_torch() -> None:
     code = "import sys, analogpipe.hardware.best, analogpipe.hardware.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_measured_copy_and_the_exchange_of_replicas_by_hand() -> None:
+    """128 columns, 4 iterations of 20 slots and 3 reads: 3 x 40 + 4 (20 x 5 + 3 x 40) ns a column."""
+    small, how = linear(128, 64), {"iterations": 4, "slots": 20, "reads": 3}
+    assert cost.copy(small, IBM, **how).seconds == pytest.approx(128 * 1000e-9)
+    both = cost.exchange([small, linear(32, 32)], IBM, **how)
+    message = 2 * (128 * 64 + 32 * 32) / 6.4e9
+    assert both.seconds == pytest.approx(128 * 1000e-9 + message)
+    joules = sum(cost.copy(layer, IBM, **how).joules for layer in (small, linear(32, 32)))
+    assert both.joules == pytest.approx(joules + message * 6.4e9 * 8 * IBM.link_energy)

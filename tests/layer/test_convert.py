@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from analogpipe.layer.convert import ConversionError, analog_layer, to_analog
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
+from analogpipe.layer.steps import update_arrays
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.schedule.table import build
 from analogpipe.tile.config import TileConfig, digital
@@ -180,12 +181,6 @@ class ReadsByName(Reads):
         return nn.functional.linear(x, self.fc.weight)
 
 
-def _frozen():
-    layer = nn.Linear(4, 4)
-    layer.weight.requires_grad_(False)
-    return layer
-
-
 def _hooked():
     layer = nn.Linear(4, 4)
     layer.register_forward_hook(lambda *_: None)
@@ -226,7 +221,6 @@ REFUSED = {
     "spectral_norm": lambda: parametrizations.spectral_norm(nn.Conv2d(4, 4, 1)),
     "pruning": _pruned,
     "run the model once": lambda: nn.LazyLinear(4),
-    "frozen": _frozen,
     "hooks": _hooked,
     "has hooks": _tensor_hook,
     "forward was replaced": _monkeypatched,
@@ -235,9 +229,6 @@ REFUSED = {
     "MultiheadAttention multiplies": lambda: nn.MultiheadAttention(4, 2),
     "GRU multiplies": lambda: nn.GRU(4, 4),
     "no analog ConvTranspose2d": lambda: nn.ConvTranspose2d(4, 4, 1),
-    "pads with 'reflect'": lambda: nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
-    "dilation": lambda: nn.Conv2d(4, 4, 3, dilation=2),
-    "'same' padding of an even": lambda: nn.Conv2d(4, 4, 2, padding="same"),
     "reads its weight directly": ReadsByName,
     "shared with encoder.0.weight": _embedding_and_head,
     "its weight is shared with encoder.1.weight": _transposed,
@@ -330,6 +321,31 @@ def test_training_mode_frozen_bias_and_device_go_along():
     assert not analog.bias.requires_grad
     with pytest.raises(ConversionError, match="frozen"):
         to_analog(layer, SOFT, analog_bias=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": 1, "padding_mode": "reflect"},
+        {"dilation": (2, 1), "padding": "valid"},
+        {"padding": "same"},  # of an even kernel: one more pixel on one side
+    ],
+    ids=str,
+)
+def test_convolutions_of_every_geometry_are_converted(options):
+    layer = nn.Conv2d(2, 3, (2, 3), **options)
+    x = torch.randn(2, 2, 7, 6)
+    assert torch.allclose(to_analog(layer, EXACT)(x), layer(x), rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_weights_are_frozen_arrays():
+    layer = nn.Linear(4, 4)
+    layer.weight.requires_grad_(False)
+    analog = to_analog(layer, SOFT)
+    before = analog.weight.clone()
+    analog(torch.randn(3, 4)).sum().backward()
+    update_arrays(analog, 0.1)
+    assert torch.equal(analog.weight, before)
 
 
 def test_nothing_to_convert_is_an_error():

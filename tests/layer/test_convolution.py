@@ -6,7 +6,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, TileConfig, UpdateConfig, digital
+from analogpipe.tile.config import TileConfig, digital
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 
 PLAIN = {"dw_min_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}
 SHAPES = [

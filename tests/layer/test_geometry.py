@@ -10,7 +10,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.base import LayerError
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.tile.config import TileConfig, UpdateConfig, digital
+from analogpipe.tile.config import TileConfig, digital
+from analogpipe.tile.sections import UpdateConfig
 
 GEOMETRIES: list[dict[str, Any]] = [
     {"kernel_size": 3, "padding": "same"},
@@ -106,7 +107,7 @@ def test_what_is_no_convolution_is_refused_when_it_is_made(
     "tile",
     [
         {"update": {"rule": "pulse_train"}},
-        {"transfer": {}},
+        {"transfer": {"units_in_mbatch": False}},
         {"preset": "PCM", "update": {"update_management": False}},
     ],
 )

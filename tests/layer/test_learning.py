@@ -23,6 +23,9 @@ TILES = {
     "rewritten": {"preset": "ReRamSB"},
     "pair": {"preset": "PCM"},
     "tiki-taka": {"transfer": {}},
+    "gamma": {"transfer": {"gamma": 0.5}},
+    "cttv2": {"transfer": {"kind": "cttv2", "out_chop_prob": 0.2}},
+    "agad": {"transfer": {"kind": "agad", "auto_scale": True}},
 }
 X = torch.rand(8, 2, 5, 5, generator=torch.Generator().manual_seed(0)) + 0.1
 

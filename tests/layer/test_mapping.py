@@ -250,4 +250,10 @@ def test_a_tile_without_mapping_keeps_its_record() -> None:
 
 def test_a_layer_without_mapping_keeps_its_state() -> None:
     names = list(AnalogLinear(4, 3, TileConfig(), seed=0, name="layer").state_dict())
-    assert names == ["bias", "tile._extra_state", "tile.elements", "tile.array.weight"]
+    assert names == [
+        "bias",
+        "tile._extra_state",
+        "tile.elements",
+        "tile.array.weight",
+        "tile.array.slots",
+    ]

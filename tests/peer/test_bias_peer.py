@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from analogpipe.layer.linear import AnalogLinear
-from analogpipe.tile.config import ReadoutConfig, TileConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import ReadoutConfig
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear as PeerLinear

@@ -15,8 +15,9 @@ from torch import Tensor
 from analogpipe.device.presets import PRESETS
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, TileConfig
+from analogpipe.tile.config import TileConfig
 from analogpipe.tile.pulsed import PulsedArray
+from analogpipe.tile.sections import ReadoutConfig
 from analogpipe.tile.tile import AnalogTile
 
 pytest.importorskip("aihwkit")

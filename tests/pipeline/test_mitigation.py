@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.mitigation import Prediction, warmed_up
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.stage import StageError
 from analogpipe.schedule import staleness
 from analogpipe.schedule.table import build
 from tiny_network import Scale, half_square, pipeline, same, scalar_batch, weights
@@ -64,6 +64,7 @@ def test_prediction_follows_the_hand_unrolled_recurrence(decay: float) -> None:
 
 def test_prediction_is_exact_when_every_update_is_the_same() -> None:
     weight = torch.nn.Linear(2, 1, bias=False)
+    torch.nn.init.constant_(weight.weight, 0.125)  # sums of eighths are exact
     prediction = Prediction(weight, gaps=[0, 1, 2, 3], decay=0.0)
     start = weight.weight.detach().clone()
     step = torch.tensor([[0.25, -0.5]])

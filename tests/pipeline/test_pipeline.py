@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
+from analogpipe.pipeline.errors import StageError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.stage import StageError
 from analogpipe.schedule import modes as schedule
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import MODES, SYNC_MODES, ScheduleError
@@ -253,7 +253,7 @@ def test_three_scalar_layers_use_live_or_stashed_weights_in_the_backward(mode: s
 RESTORED = [
     (mode, kinds)
     for mode in MODES
-    for kinds in ({}, {"norm": True}, {"analog": True}, {"mixed": True})
+    for kinds in ({}, {"norm": True}, {"analog": True}, {"mixed": True}, {"dropout": True})
     if not (mode == "async-stash" and {"analog", "mixed"} & {*kinds})
 ]
 

@@ -20,7 +20,7 @@ from tiny_network import pipeline_parts
 CASES = [
     f"{mode}:{kind}"
     for mode in MODES
-    for kind in ("", "norm", "analog", "mixed", "prediction")
+    for kind in ("", "norm", "analog", "mixed", "dropout", "prediction")
     if not (mode == "async-stash" and kind in ("analog", "mixed", "prediction"))
 ]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node"]
@@ -77,7 +77,14 @@ def test_many_processes_give_the_bits_of_one(
 @pytest.mark.slow
 def test_processes_go_on_from_the_checkpoint_of_one_process(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    cases = ["async:analog", "async:mixed", "sync:mixed", "sync:norm", "async:prediction"]
+    cases = [
+        "async:analog",
+        "async:mixed",
+        "sync:mixed",
+        "sync:norm",
+        "async:dropout",
+        "async:prediction",
+    ]
     for case in cases:
         compute(case, 2, tmp_path)
     run(LAUNCHER, 2, tmp_path, 2, "resume", *cases)

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from analogpipe.pipeline.stage import Stage, StageError
+from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.stage import Stage
 
 
 def test_predicting_leaves_a_frozen_part_frozen() -> None:

@@ -12,10 +12,10 @@ import torch
 from analogpipe.device.parameters import ConstantStep, Pulsed, SoftBounds, SoftBoundsReference
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import compiled, loops, plain
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.read import read
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 from analogpipe.tile.update import Updater
 
@@ -38,10 +38,12 @@ def test_signals_are_those_of_torch(config: UpdateConfig, size: float) -> None:
     x, e = _signals(size)
     found = []
     for kernels in BOTH:
-        out = Signals.space(5, 37, 21, x)
+        slots = torch.ones(1, dtype=torch.int64)
+        out = Signals.space(5, 37, 21, x, slots)
         clipped = kernels.condition(x, e, 0.1, 0.001, config, out)
         factors = kernels.chances(out)
         found.append([t.clone() for t in (clipped, out.e, out.sizes, out.lengths, *factors)])
+        assert slots.item() == 1 + out.lengths.sum()
     for ours, expected in zip(*found, strict=True):
         torch.testing.assert_close(ours, expected, rtol=2e-5, atol=1e-9)
 
@@ -155,7 +157,10 @@ def _arguments() -> dict[str, tuple[object, ...]]:
     )
     factors = (abs(some(5)), abs(some(7)))
     return {
-        "condition": (x, e, signed, abs(signed), lengths, some(2, 12), -0.9, 31, True, True),
+        "condition": (
+            *(x, e, signed, abs(signed), lengths, some(2, 12), np.ones(1, np.int64)),
+            *(-0.9, 31, True, True),
+        ),
         "move": (abs(some(*array)), some(*array), *factors, words, *elements, 1.09, 1e-5),
         "quantise": (x, some(3, 7), some(3), 1 / 63, 0.4, True, 2.0),
         "convert": (

@@ -13,7 +13,7 @@ from analogpipe.device.parameters import (
 )
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
-from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.update import Updater
 
 PLAIN = {"dw_min_dtod": 0, "w_max_dtod": 0, "w_min_dtod": 0, "up_down_dtod": 0}

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig
 from analogpipe.tile.kernels import compiled
 from analogpipe.tile.read import read
+from analogpipe.tile.sections import ReadoutConfig
 
 QUIET = ReadoutConfig(out_noise=0)
 

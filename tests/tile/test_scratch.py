@@ -4,10 +4,10 @@ import torch
 
 from analogpipe.seeds import generator
 from analogpipe.tile import scratch as module
-from analogpipe.tile.config import ReadoutConfig
 from analogpipe.tile.kernels.backend import kernels_of
 from analogpipe.tile.read import read
 from analogpipe.tile.scratch import kept, scratch
+from analogpipe.tile.sections import ReadoutConfig
 
 LIKE = torch.empty(0)
 

@@ -7,7 +7,8 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.seeds import generator
-from analogpipe.tile.config import ReadoutConfig, TileConfig, TileConfigError, TransferConfig
+from analogpipe.tile.config import TileConfig, TileConfigError
+from analogpipe.tile.sections import ReadoutConfig, TransferConfig
 from analogpipe.tile.tiki_taka import TikiTakaArray
 from analogpipe.tile.tile import AnalogTile
 
@@ -74,6 +75,52 @@ def test_columns_take_turns_and_the_state_resumes() -> None:
     for one in (tile, twin):
         one.update(x, e, 0.1)
     assert torch.equal(tile.weight, twin.weight)
+
+
+@pytest.mark.parametrize("kind", ["ttv1", "ttv2"])
+def test_with_gamma_both_arrays_are_read_as_one(kind: str) -> None:
+    gamma = 0.6
+    start = torch.linspace(-0.2, 0.2, 12).view(3, 4)
+    tile = AnalogTile(start, _tile(kind, gamma=gamma), seed=0, name="tile")
+    torch.testing.assert_close(tile.weight, start)
+    reference = _array(tile).fast.clone()
+    x = torch.randn(40, 4, generator=generator(1))
+    e = torch.randn(40, 3, generator=generator(2))
+    for i in range(40):
+        tile.update(x[i : i + 1], e[i : i + 1], 0.05)
+    array = _array(tile)
+    assert float((array.fast - reference).abs().max()) > 0.02
+    expected = gamma * (array.fast - reference) + array.slow.weight
+    torch.testing.assert_close(tile.weight, expected)
+    torch.testing.assert_close(tile.read_forward(x), x @ expected.t())
+    torch.testing.assert_close(tile.read_backward(e), e @ expected)
+    twin = AnalogTile(start, _tile(kind, gamma=gamma), seed=0, name="tile")
+    twin.load_state_dict({key: value.clone() for key, value in tile.state_dict().items()})
+    for one in (tile, twin):
+        one.update(x, e, 0.05)
+    assert torch.equal(tile.weight, twin.weight)
+
+
+def test_gamma_lets_the_weight_follow_before_anything_is_transferred() -> None:
+    """What the fast array takes is in the weight at once, and goes over to the slow array."""
+    plain, learned = (
+        AnalogTile(torch.zeros(1, 1), _tile("ttv1", gamma=gamma, every=200), seed=0, name="tile")
+        for gamma in (0.0, 1.0)
+    )
+    for tile in (plain, learned):
+        for _ in range(199):
+            tile.update(torch.ones(1, 1), tile.weight - 0.2, 0.05)
+    assert float(plain.weight) == 0
+    assert float(learned.weight) == pytest.approx(0.2, abs=0.02)
+    assert float(_array(learned).slow.weight) == 0
+
+
+def test_reads_see_the_writing_noise_of_the_fast_array() -> None:
+    device = DEVICE.model_copy(update={"write_noise_std": 20.0})
+    config = _tile("ttv1").model_copy(update={"device": device})
+    tile = AnalogTile(torch.zeros(60, 50), config, seed=0, name="tile")
+    error = _array(tile).read(slice(0, 50)).t() - (_array(tile).fast - _array(tile)._reference)
+    assert float(error.std()) == pytest.approx(20 * DEVICE.dw_min, rel=0.1)
 
 
 def test_layers_train_by_transfer() -> None:

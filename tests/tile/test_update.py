@@ -6,8 +6,9 @@ from analogpipe.device.parameters import ConstantStep, Pulsed, SoftBounds, SoftB
 from analogpipe.device.response import draw
 from analogpipe.seeds import generator
 from analogpipe.tile import update
-from analogpipe.tile.config import TileConfig, UpdateConfig, digital
+from analogpipe.tile.config import TileConfig, digital
 from analogpipe.tile.pulsed import RewrittenArray
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.tile import AnalogTile
 from analogpipe.tile.update import Updater
 

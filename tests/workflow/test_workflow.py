@@ -44,7 +44,7 @@ def test_plan_is_the_grid(tmp_path):
     # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
     assert planned(tmp_path, profile="quick") == {
         "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
-        "aggregate": 1, "claims": 1, "figure": 10, "device_figure": 1, "all": 1,
+        "aggregate": 1, "claims": 1, "hardware": 1, "figure": 14, "device_figure": 1, "all": 1,
         "theory_run": 4, "theory_tables": 1,
     }  # fmt: skip
 

@@ -62,4 +62,5 @@ rule tables:
     input:
         rules.aggregate.output,
         rules.claims.output,
+        csv(layout.HARDWARE),
         csv(layout.THEORY_EVIDENCE if PROFILE.theory else ()),

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
 
 from analogpipe.calibration import shape as shared_shape
-from analogpipe.calibration.device import fit_device, is_additive, true_parameters
-from analogpipe.calibration.element import ElementFit, fit_element
+from analogpipe.calibration.determined import UnusableError, in_words, undetermined, usable_device
+from analogpipe.calibration.device import estimate_device, is_additive, true_parameters
+from analogpipe.calibration.element import ElementFit, Estimate, fit_element
+from analogpipe.calibration.formats import Format
+from analogpipe.calibration.likelihood import fit_array, has_read_noise
 from analogpipe.calibration.measure import (
     TRAINS,
     Measurement,
@@ -19,7 +23,7 @@ from analogpipe.calibration.measure import (
     train_length,
 )
 from analogpipe.calibration.model import MODELS, Array, Mask, Model
-from analogpipe.device.parameters import ExpStep, OneSided, Pulsed, SoftBoundsReference
+from analogpipe.device.parameters import ExpStep, OneSided, PowStep, Pulsed, SoftBoundsReference
 from analogpipe.device.response import draw
 from analogpipe.files import write_text
 from analogpipe.seeds import generator
@@ -65,29 +69,38 @@ def calibrate(tile: TileConfig, *, seed: int, name: str, elements: int = ELEMENT
     data = measure(truth, train_length(device), seed=seed, name=name)
     true = true_parameters(truth)
     true["symmetric_point"] = truth.symmetric_point()[0].numpy()
-    return _fit(tile, device, data, true)
+    return fit_measurement(tile, device, data, true)
 
 
 def calibrate_csv(
-    path: str | Path, *, kind: str | TileConfig, reach: float | None = None
+    path: str | Path,
+    *,
+    kind: str | TileConfig,
+    reach: float | None = None,
+    form: Format = "pulses",
 ) -> Calibration:
-    """Fit a device type to a measured pulse response (columns: see :func:`measure.read_csv`).
+    """Fit a device type to a measured pulse response (see :func:`measure.read_csv`).
 
     Args:
         path: the CSV file.
         kind: the type of device, such as ``"soft_bounds"``; or a tile, whose device's type is fitted
             and whose update and read-out are kept.
         reach: weight at the ends of the measured range; None: conductances are weights.
+        form: what the columns of the file are (see :mod:`analogpipe.calibration.formats`).
 
     Raises:
-        CalibrationError: ``kind`` has no pulse response that can be fitted.
+        CalibrationError: ``kind`` has no pulse response that can be fitted, or none that such weights
+            can have.
         MeasurementError: the file cannot be used.
     """
     if isinstance(kind, str):
         if kind not in MODELS:
             raise CalibrationError(f"kind: found {kind!r}, allowed: {', '.join(MODELS)}")
         kind = TileConfig.parse({"device": {"kind": kind}})
-    return _fit(kind, _fittable(kind), read_csv(Path(path), reach), None)
+    try:
+        return fit_measurement(kind, _fittable(kind), read_csv(Path(path), reach, form), None)
+    except UnusableError as error:
+        raise CalibrationError(f"{path}: {error}") from None
 
 
 def _fittable(tile: TileConfig) -> Pulsed:
@@ -124,49 +137,80 @@ def _pair(tile: TileConfig, device: OneSided, elements: int, seed: int, name: st
     }
     summary = pd.DataFrame({"parameter": given.keys(), "true": given.values()})
     summary["fitted"] = summary["std_error"] = float("nan")
+    summary["note"] = ""
     note = "a one-sided pair has no response by its weight alone: measured, not fitted"
     response = _response_table(data, [], None)
     return Calibration(tile, response, pd.DataFrame(columns), summary, note)
 
 
-def _fit(
+def fit_measurement(
     tile: TileConfig, device: Pulsed, data: Measurement, true: dict[str, Array] | None
 ) -> Calibration:
+    """Fit the type of ``device``, that of ``tile``, to a measurement; ``true``: the parameters of
+    elements that were simulated without read noise, else None.
+
+    Raises:
+        UnusableError: no device of the type can have such weights.
+    """
     model = MODELS[tile.device.kind]
-    if isinstance(device, ExpStep):
-        fits = shared_shape.fit_elements(data, measured=true is None)
-    else:
-        fits = [
-            fit_element(
-                model,
-                data.before[:, i],
-                data.after[:, i],
-                data.up,
-                additive=is_additive(device),
-                measured=true is None,
-            )
-            for i in range(data.before.shape[1])
-        ]
+    drawn, fits, pulse, read = _fits(device, data, noisy=true is None and has_read_noise(data))
     table = _element_table(model, fits, data)
-    if true is not None:
+    if true is None:
+        table["read_noise"] = read.value if read else 0.0
+    else:
         for column in [*model.names, "symmetric_point"]:
             table.insert(list(table).index(column), f"{column}_true", true[column])
-    fitted, estimates = fit_device(device, fits)
+    estimates = estimate_device(device, drawn, pulse)
+    reasons = undetermined(estimates, fits)
+    fitted = usable_device(device, estimates, fits)
     # the reference of an element moves the weight at which its steps are compared
     hidden = ("up_down", "up_down_dtod") if isinstance(device, SoftBoundsReference) else ()
-    summary = pd.DataFrame(
-        [
-            {
-                "parameter": key,
-                "true": float("nan") if true is None or key in hidden else getattr(device, key),
-                "fitted": estimate.value,
-                "std_error": estimate.error,
-            }
-            for key, estimate in estimates.items()
+    rows = [
+        {
+            "parameter": key,
+            "true": float("nan") if true is None or key in hidden else getattr(device, key),
+            "fitted": getattr(fitted, key),
+            "std_error": estimate.error,
+            "note": f"undetermined: {reasons[key]}" if key in reasons else "",
+        }
+        for key, estimate in estimates.items()
+    ]
+    if read is not None:
+        rows.append(_read_noise(read))
+    summary = pd.DataFrame(rows)
+    note = in_words(reasons)
+    response = _response_table(data, fits, model, read.value if read else 0.0)
+    return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary, note)
+
+
+def _read_noise(read: Estimate) -> dict[str, object]:
+    """The row of the noise of a reading, in weight units: of the measurement, not of the device."""
+    row = {"parameter": "read_noise", "true": float("nan")}
+    return row | {"fitted": read.value, "std_error": read.error, "note": "of the measurement"}
+
+
+def _fits(
+    device: Pulsed, data: Measurement, *, noisy: bool
+) -> tuple[list[ElementFit], list[ElementFit], Estimate | None, Estimate | None]:
+    """Elements as draws from their population and as found, noise of a pulse, if common, and of a
+    reading.
+
+    Where the weight before each pulse is known the steps tell all. Trajectories are fitted where it is
+    not, and where few steps bend much (power devices).
+    """
+    kind = str(getattr(device, "kind"))  # noqa: B009 (each subclass declares its own literal)
+    additive = is_additive(device)
+    if noisy or isinstance(device, PowStep):
+        whole = fit_array(kind, data, additive=additive, exact=not noisy)
+        return whole.drawn, whole.elements, whole.pulse, whole.read if noisy else None
+    if isinstance(device, ExpStep):
+        fits = shared_shape.fit_elements(data)
+    else:
+        fits = [
+            fit_element(MODELS[kind], before, after, data.up, additive=additive)
+            for before, after in zip(data.before.T, data.after.T, strict=True)
         ]
-    )
-    response = _response_table(data, fits, model)
-    return Calibration(tile.model_copy(update={"device": fitted}), response, table, summary)
+    return fits, fits, None, None
 
 
 def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> pd.DataFrame:
@@ -222,7 +266,9 @@ def _measured_points(
     return value, error
 
 
-def _response_table(data: Measurement, fits: list[ElementFit], model: Model | None) -> pd.DataFrame:
+def _response_table(
+    data: Measurement, fits: list[ElementFit], model: Model | None, read: float = 0.0
+) -> pd.DataFrame:
     """Trains of the first elements, with the noise-free train of the fitted element from the same
     start (nan without a model)."""
     frames = []
@@ -232,10 +278,17 @@ def _response_table(data: Measurement, fits: list[ElementFit], model: Model | No
             if not len(rows):
                 continue
             start = data.before[rows[0], element]
+            conductance = np.append(start, data.after[rows, element])
             fit = np.full(len(rows) + 1, np.nan)
             if model is not None:
-                fit = _train(model, fits[element], start, data.up[rows])
-            conductance = np.append(start, data.after[rows, element])
+                # a train that was interrupted begins anew
+                anew = data.before[rows[1:], element] != data.after[rows[:-1], element]
+                for part in np.split(np.arange(len(rows)), np.flatnonzero(anew) + 1):
+                    known = np.append(data.before[rows[part[0]], element], conductance[part + 1])
+                    ends = _train(model, fits[element], known, data.up[rows[part]], read)
+                    fit[part + 1] = ends[1:]
+                    if part[0] == 0:
+                        fit[0] = ends[0]
             stride = len(rows) // POINTS | 1
             frames.append(
                 pd.DataFrame(
@@ -252,15 +305,28 @@ def _response_table(data: Measurement, fits: list[ElementFit], model: Model | No
     return pd.concat(frames, ignore_index=True)
 
 
-def _train(model: Model, fit: ElementFit, start: float, up: Mask) -> Array:
-    """Weights of the fitted element before and after each pulse, without noise."""
-    w = np.array(start)
-    weights = [start]
-    for is_up in up:
-        w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
-        w = np.clip(w, fit.low, fit.high)
-        weights.append(float(w))
-    return np.array(weights)
+def _train(model: Model, fit: ElementFit, readings: Array, up: Mask, read: float) -> Array:
+    """Weights of the fitted element before and after each pulse, without noise, from the first reading;
+    where ``read`` noise makes that one doubtful, from where all readings are met best."""
+
+    def weights(start: float) -> Array:
+        w = np.array(start)
+        passed = [start]
+        for is_up in up:
+            w = w + (1 if is_up else -1) * model.step(fit.theta, w, np.array(is_up))
+            w = np.clip(w, fit.low, fit.high)
+            passed.append(float(w))
+        return np.array(passed)
+
+    first = float(readings[0])
+    if read == 0:
+        return weights(first)
+    best = minimize_scalar(
+        lambda start: float(np.sum((weights(start) - readings) ** 2)),
+        bounds=(first - 4 * read, first + 4 * read),
+        method="bounded",
+    )
+    return weights(float(best.x))
 
 
 def write(calibration: Calibration, out: Path) -> None:

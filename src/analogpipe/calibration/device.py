@@ -2,14 +2,13 @@
 
 import numpy as np
 
-from analogpipe.calibration.element import ElementFit, Estimate, population
+from analogpipe.calibration.element import ElementFit, Estimate, bounds_population, population
 from analogpipe.calibration.model import MODELS, Array
 from analogpipe.device.parameters import (
     ExpStep,
     LinearStep,
     PowStep,
     Pulsed,
-    SoftBoundsReference,
 )
 from analogpipe.device.response import Affine, Exponential, Power, Response
 
@@ -19,11 +18,14 @@ def is_additive(device: Pulsed) -> bool:
     return not getattr(device, "mult_noise", True)
 
 
-def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str, Estimate]]:
-    """Return the device with the parameters that the fitted elements have, and their estimates.
+def estimate_device(
+    device: Pulsed, fits: list[ElementFit], pulse: Estimate | None = None
+) -> dict[str, Estimate]:
+    """Return the parameters of the device that the fitted elements are drawn from.
 
-    ``device`` gives the type and what a fit cannot tell: the noise of writing, the offset ``a``,
-    ``b`` of the exponential device (its other parameters absorb them).
+    ``device`` gives the type and what a fit cannot tell: the offset ``a``, ``b`` of the exponential
+    device (its other parameters absorb them). ``pulse`` is the noise of a pulse where it was fitted
+    to all elements at once.
     """
     names = MODELS[_kind(device)].names
     theta = dict(zip(names, np.stack([fit.theta for fit in fits]).T, strict=True))
@@ -38,7 +40,6 @@ def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str
         for step, factor in zip(steps, scale, strict=True)
     ]
     larger = max(steps, key=lambda step: step.value)
-    dw_min = larger.value
     sum_of = error["s_up"] ** 2 + error["s_down"] ** 2
     cross = np.array([2 * fit.covariance[0, 1] for fit in fits]) * scale[0].value * scale[1].value
     half = (theta["s_up"] + theta["s_down"]) / 2, (theta["s_up"] - theta["s_down"]) / 2
@@ -51,23 +52,32 @@ def fit_device(device: Pulsed, fits: list[ElementFit]) -> tuple[Pulsed, dict[str
     noise = np.array([fit.noise for fit in fits])
     estimates = {
         "dw_min": larger,
-        "dw_min_dtod": _scaled(gain, 1 / dw_min),
-        "dw_min_std": population(noise, np.array([fit.noise_error for fit in fits]))[0],
-        "up_down": _scaled(difference, 2 / dw_min),
-        "up_down_dtod": _scaled(ratio, 1 / dw_min),
+        "dw_min_dtod": _over(gain, larger),
+        "dw_min_std": pulse or population(noise, np.array([fit.noise_error for fit in fits]))[0],
+        "up_down": _over(_scaled(difference, 2), larger),
+        "up_down_dtod": _over(ratio, larger),
     }
-    bounds = {"b_max": [fit.high for fit in fits], "b_min": [fit.low for fit in fits]}
-    for name, parameter in (("b_max", "w_max"), ("b_min", "w_min")):
-        values = theta.get(name, np.array(bounds[name]))
-        centre, width = population(values, error.get(name, np.zeros(len(fits))))
+    for name, parameter, way in (("b_max", "w_max", 1.0), ("b_min", "w_min", -1.0)):
+        if name in theta:
+            centre, width = population(theta[name], error[name])
+        else:
+            centre, width = _hard_bound(fits, way)
         estimates[parameter] = centre
-        estimates[f"{parameter}_dtod"] = _scaled(width, 1 / abs(centre.value))
+        estimates[f"{parameter}_dtod"] = _over(width, centre)
     estimates |= _shape(device, theta, error, estimates, fits[0])
-    values = {key: estimate.value for key, estimate in estimates.items()}
-    if isinstance(device, SoftBoundsReference):
-        # the fitted elements include their references
-        values |= {"reference_mean": 0.0, "reference_std": 0.0, "subtract_symmetry_point": False}
-    return type(device).model_validate(device.model_dump() | values), estimates
+    return estimates
+
+
+def _hard_bound(fits: list[ElementFit], way: float) -> tuple[Estimate, Estimate]:
+    """Mean and spread of the bound in the direction ``way``, of models whose steps do not tell it."""
+    up = way > 0
+    values = np.array([fit.high if up else fit.low for fit in fits])
+    errors = np.array([fit.high_error if up else fit.low_error for fit in fits])
+    if not errors.any():
+        return population(values, errors)
+    seen = np.array([fit.seen[0 if up else 1] for fit in fits])
+    centre, width = bounds_population(way * values, errors, way * seen)
+    return Estimate(way * centre.value, centre.error), width
 
 
 def _shape(
@@ -80,14 +90,15 @@ def _shape(
     """Estimates of the parameters that only one device type has."""
     match device:
         case LinearStep():
-            high, low = of["w_max"].value, abs(of["w_min"].value)
+            high, low = of["w_max"], of["w_min"]
+            low = Estimate(abs(low.value), low.error)
             up, up_spread = population(theta["k_up"], error["k_up"])
             down, down_spread = population(theta["k_down"], error["k_down"])
             return {
-                "gamma_up": _scaled(up, high),
-                "gamma_down": _scaled(down, low),
-                "gamma_up_dtod": _scaled(up_spread, high),
-                "gamma_down_dtod": _scaled(down_spread, low),
+                "gamma_up": _times(up, high),
+                "gamma_down": _times(down, low),
+                "gamma_up_dtod": _times(up_spread, high),
+                "gamma_down_dtod": _times(down_spread, low),
             }
         case ExpStep():
             return _exponential(device, first)
@@ -100,9 +111,9 @@ def _shape(
             half, ratio = population((theta["g_up"] - theta["g_down"]) / 2, own)
             return {
                 "pow_gamma": larger,
-                "pow_gamma_dtod": _scaled(gain, 1 / larger.value),
-                "pow_up_down": _scaled(half, 2 / larger.value),
-                "pow_up_down_dtod": _scaled(ratio, 1 / larger.value),
+                "pow_gamma_dtod": _over(gain, larger),
+                "pow_up_down": _over(_scaled(half, 2), larger),
+                "pow_up_down_dtod": _over(ratio, larger),
             }
         case _:
             return {}
@@ -110,6 +121,21 @@ def _shape(
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
     return Estimate(estimate.value * factor, estimate.error * abs(factor))
+
+
+def _over(one: Estimate, other: Estimate) -> Estimate:
+    """Ratio of two independent estimates: exact for that of a spread to a mean."""
+    if other.value == 0:
+        return Estimate(0.0, float("nan"))
+    ratio = one.value * (1 / abs(other.value))
+    apart = ratio * other.error / other.value if np.isfinite(other.error) else float("inf")
+    return Estimate(ratio, float(np.hypot(one.error / other.value, apart)))
+
+
+def _times(one: Estimate, other: Estimate) -> Estimate:
+    # a bound that was never reached is the largest weight: the product means that weight
+    apart = one.value * other.error if np.isfinite(other.error) else 0.0
+    return Estimate(one.value * other.value, float(np.hypot(one.error * other.value, apart)))
 
 
 def _scale(device: Pulsed, fits: list[ElementFit]) -> list[Estimate]:

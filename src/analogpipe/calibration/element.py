@@ -1,16 +1,16 @@
 """Fitting the pulse response of single elements to their measured steps, and statistics over them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares, minimize_scalar
+from scipy.optimize import brentq, least_squares, minimize, minimize_scalar
+from scipy.special import log_ndtr
 
 from analogpipe.calibration.model import Array, Mask, Model
 
 GROUPS = 150
 """Groups of steps of one polarity that a fit distinguishes."""
-WINDOW = 25
-"""Pulses of one polarity over which the response is taken for constant."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class ElementFit:
     noise_error: float
     symmetric_point: float
     symmetric_point_error: float
+    high_error: float = 0.0
+    low_error: float = 0.0
+    """Standard errors of the bounds; inf for one that was never reached."""
+    seen: tuple[float, float] = (float("nan"), float("nan"))
+    """Largest and smallest weight that was measured."""
+    vague: tuple[str, ...] = ()
+    """Parameters of the model that the readings of this element alone do not determine."""
 
 
 @dataclass(frozen=True)
@@ -36,88 +43,52 @@ class Steps:
     place: Array
     size: Array
     up: Mask
-    use: Mask
-    """Which of all pulses they are."""
     high: float
     low: float
     stopped: bool
     """Whether bounds stopped the element at both ends, where its steps had not vanished."""
+    errors: tuple[float, float]
+    """Errors of the bounds high and low: 0 where pulses ended at the same weight more than once, else inf,
+    for models whose steps do not tell bounds."""
     groups: tuple[Array, Array, Mask, Array]
     """Means of place and size, polarity and number of groups of like steps (:func:`_groups`)."""
 
 
-def steps_of(model: Model, before: Array, after: Array, up: Mask, *, measured: bool) -> Steps:
-    """Return the steps of an element from the weights around each pulse, (pulses,).
-
-    Where weights carry read noise (``measured``) a step is laid between both, so far from the first
-    that its place does not correlate with its error (:func:`_between`).
-    """
+def steps_of(model: Model, before: Array, after: Array, up: Mask) -> Steps:
+    """Return the steps of an element from the weights around each pulse, (pulses,)."""
     step = np.where(up, after - before, before - after)
     high, low = float(max(before.max(), after.max())), float(min(before.min(), after.min()))
     margin = 4 * float(np.median(np.abs(step))) / 0.6745 if model.clips else -np.inf
 
-    def inside(place: Array) -> Mask:
-        # by where a pulse starts: by where it ends would choose among the steps by their noise
-        use: Mask = (place < high - margin) & (place > low + margin)
-        if min(use[up].sum(), use[~up].sum()) < 10:
-            use = (after < high) & (after > low)
-        return use
-
-    place = before
-    if measured:
-        middle = (before + after) / 2
-        place = before + _between(after - before, up, inside(middle)) * (after - before)
-    use = inside(place)
-    w, s, u = place[use], step[use], up[use]
+    # by where a pulse starts: by where it ends would choose among the steps by their noise
+    use = (before < high - margin) & (before > low + margin)
+    if min(use[up].sum(), use[~up].sum()) < 10:
+        use = (after < high) & (after > low)
+    w, s, u = before[use], step[use], up[use]
     ends = step[up & (after == high)], step[~up & (after == low)]
     stopped = all(len(end) > 2 and end.max() > 0.05 * step[step > 0].mean() for end in ends)
-    return Steps(w, s, u, use, high, low, stopped, _groups(w, s, u))
-
-
-def _between(change: Array, up: Mask, use: Mask) -> float:
-    """Where between two readings a step belongs: 0, at the first, to 1/2, in the middle.
-
-    With read noise ``r`` and steps whose readings scatter with the variance ``V`` (of pulses, and 2 r^2
-    of reading), the error of ``before + part (after - before)`` has the covariance ``part V - r^2`` with
-    that of the step. Two successive steps share a reading, hence a covariance of ``-r^2``. Where none
-    stands out it is taken for 0: next to strong noise of pulses a small error of it would matter.
-    """
-    rest = np.empty_like(change)
-    window = np.ones(WINDOW)
-    for way in (True, False):
-        own = change[up == way]
-        near = np.convolve(own, window, "same") / np.convolve(np.ones(len(own)), window, "same")
-        rest[up == way] = own - near
-    both = use[1:] & use[:-1]
-    count = int(both.sum())
-    if count == 0 or not np.any(rest[use]):
-        return 0.0
-    shared = float(np.mean((rest[1:] * rest[:-1])[both]) / np.mean(rest[use] ** 2))
-    # taking off the local mean correlates neighbours
-    part = -shared - 1 / WINDOW
-    return min(part, 0.5) if part > 3 / count**0.5 else 0.0
+    held = [model.clips and len(end) < 2 for end in ends]
+    errors = (float("inf") if held[0] else 0.0, float("inf") if held[1] else 0.0)
+    return Steps(w, s, u, high, low, stopped, errors, _groups(w, s, u))
 
 
 def fit_element(
-    model: Model, before: Array, after: Array, up: Mask, *, additive: bool, measured: bool = False
+    model: Model, before: Array, after: Array, up: Mask, *, additive: bool
 ) -> ElementFit:
-    """Fit one element to its steps by weighted least squares.
+    """Fit one element without read noise to its steps by weighted least squares.
 
     Args:
         before, after, up: weights around each pulse and its polarity, (pulses,).
         additive: the noise of a pulse scales with the step size (``s_up``, ``s_down``), not with
             the size of the step at hand.
-        measured: weights carry read noise. Then all steps count alike, and the noise of a pulse is
-            told from read noise by the correlation of successive steps.
     """
-    data = steps_of(model, before, after, up, measured=measured)
+    data = steps_of(model, before, after, up)
     w, s, u = data.place, data.size, data.up
     theta = model.start(w, s, u, data.low, data.high)
     floor = 0.02 * float(np.median(np.abs(model.step(theta, w, u))))
-    even = additive or measured
     places, steps, ups, counts = data.groups
     for _ in range(2):
-        scale = np.sqrt(counts) * weights(model, theta, places, ups, floor, even=even)
+        scale = np.sqrt(counts) * weights(model, theta, places, ups, floor, even=additive)
 
         def residuals(theta: Array, scale: Array = scale) -> Array:
             return (steps - model.step(theta, places, ups)) * scale
@@ -126,7 +97,7 @@ def fit_element(
         theta = result.x
     jacobian = np.asarray(result.jac)
     curvature = np.linalg.pinv(jacobian.T @ jacobian)
-    return conclude(model, data, theta, curvature, floor, additive=additive, measured=measured)
+    return conclude(model, data, theta, curvature, floor, additive=additive)
 
 
 def weights(model: Model, theta: Array, w: Array, up: Mask, floor: float, *, even: bool) -> Array:
@@ -144,7 +115,6 @@ def conclude(
     floor: float,
     *,
     additive: bool,
-    measured: bool,
     common: Array | None = None,
     reach: float | None = None,
 ) -> ElementFit:
@@ -154,44 +124,45 @@ def conclude(
     added to it.
     """
     w, s, u = data.place, data.size, data.up
-    weight = weights(model, theta, w, u, floor, even=additive or measured)
+    weight = weights(model, theta, w, u, floor, even=additive)
     relative = (s - model.step(theta, w, u)) * weight
     # steps below the floor are weighted down: they say little about the noise
     sound = model.step(theta, w, u) > floor
     freedom = int(sound.sum()) - len(theta)
     variance = float(np.sum(relative[sound] ** 2) / freedom)
-    noise = variance
-    if measured:
-        # read noise adds 2 r^2 to the variance of a step and -r^2 to the covariance with the next
-        signed = np.where(u, 1.0, -1.0) * (s - model.step(theta, w, u))
-        next_to = np.flatnonzero(np.diff(np.flatnonzero(data.use)) == 1)
-        shared = float(np.mean(signed[next_to] * signed[next_to + 1] * weight[next_to] ** 2))
-        noise = max(variance + 2 * shared, 0.0)
-        if not additive:
-            noise /= float(np.mean((model.step(theta, w, u) * weight) ** 2))
     covariance = variance * curvature
     if common is not None:
         covariance = covariance + common
-    point = model.symmetric_point(theta, data.low, data.high)
-    gradient = np.zeros_like(theta)
-    for i in range(len(theta)):
-        shift = np.zeros_like(theta)
-        shift[i] = 1e-5 * max(abs(theta[i]), 1e-8)
-        ahead = model.symmetric_point(theta + shift, data.low, data.high)
-        behind = model.symmetric_point(theta - shift, data.low, data.high)
-        gradient[i] = (ahead - behind) / (2 * shift[i])
-    point_error = float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0)))
+    point, error = point_error(model, theta, covariance, data.low, data.high)
     return ElementFit(
         theta,
         covariance,
         data.high,
         data.low,
         data.high - data.low if reach is None else reach,
-        float(np.sqrt(noise)),
+        float(np.sqrt(variance)),
         float(np.sqrt(variance / (2 * freedom))),
         point,
-        point_error if np.isfinite(point) else float("nan"),
+        error,
+        *data.errors,
+        seen=(data.high, data.low),
     )
+
+
+def point_error(
+    model: Model, theta: Array, covariance: Array, low: float, high: float
+) -> tuple[float, float]:
+    """Return the symmetric point between ``low`` and ``high`` and its standard error, nan for none."""
+    point = model.symmetric_point(theta, low, high)
+    gradient = np.zeros_like(theta)
+    for i in range(len(theta)):
+        shift = np.zeros_like(theta)
+        shift[i] = 1e-5 * max(abs(theta[i]), 1e-8)
+        ahead = model.symmetric_point(theta + shift, low, high)
+        behind = model.symmetric_point(theta - shift, low, high)
+        gradient[i] = (ahead - behind) / (2 * shift[i])
+    error = float(np.sqrt(max(float(gradient @ covariance @ gradient), 0.0)))
+    return point, error if np.isfinite(point) else float("nan")
 
 
 def _groups(w: Array, step: Array, up: Mask) -> tuple[Array, Array, Mask, Array]:
@@ -227,6 +198,12 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
     """
     if len(values) == 1:
         return Estimate(float(values[0]), float(errors[0])), Estimate(0.0, float("nan"))
+    told = np.isfinite(values) & np.isfinite(errors)
+    if not told.any():
+        return Estimate(float(np.median(values)), float("inf")), Estimate(0.0, float("nan"))
+    values, errors = values[told], errors[told]
+    if len(values) == 1:
+        return population(values, errors)
     own = np.nan_to_num(errors, nan=np.inf, posinf=np.inf) ** 2
     middle = float(np.median(values))
     wide = float(np.median(np.abs(values - middle))) / 0.6745 + 1e-12 * (abs(middle) + 1e-12)
@@ -244,9 +221,38 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
 
     # the likelihood may have its maximum at 0, and far elements widen it beyond the middle ones
     result = minimize_scalar(deviance, bounds=(1e-6, 5), method="bounded")
-    spread = float(result.x) * wide
-    weight = 1 / (spread**2 + own)
-    error = float(np.sqrt(1 / np.sum(weight)))
-    variance_error = float(np.sqrt(2 / np.sum(weight**2)))
-    spread_error = variance_error / max(2 * spread, variance_error**0.5)
-    return Estimate(centre(spread), error), Estimate(spread, spread_error)
+    part = float(result.x)
+    spread = part * wide
+    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    # where the deviance has risen by 1.96 squared: at 0 a spread has no error by its curvature
+    rise = float(result.fun) + 1.96**2
+    end = brentq(lambda part: deviance(part) - rise, part, _beyond(deviance, part, rise))
+    return Estimate(centre(spread), error), Estimate(spread, (end * wide - spread) / 1.96)
+
+
+def bounds_population(values: Array, errors: Array, seen: Array) -> tuple[Estimate, Estimate]:
+    """Mean and spread of bounds of which some were never reached (infinite errors): these lie beyond the
+    weight that was ``seen``, (elements,) each, all in the direction of the bound from 0."""
+    reached = np.isfinite(errors)
+    if reached.all() or 2 * reached.sum() <= len(values):
+        return population(values, np.where(2 * reached.sum() > len(values), errors, np.inf))
+    known, own, beyond = values[reached], errors[reached] ** 2, seen[~reached]
+
+    def deviance(place: Array) -> float:
+        mean, variance = place[0], np.exp(2 * place[1])
+        inside = np.sum(np.log(variance + own) + (known - mean) ** 2 / (variance + own))
+        return float(inside - 2 * np.sum(log_ndtr((mean - beyond) / np.sqrt(variance))))
+
+    start = np.array([known.mean(), np.log(known.std() + 1e-3 * abs(known.mean()))])
+    mean, size = minimize(deviance, start, method="Nelder-Mead").x
+    spread = float(np.exp(size))
+    # those beyond count for less: their errors are left out
+    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    return Estimate(float(mean), error), Estimate(spread, error / 2**0.5)
+
+
+def _beyond(deviance: Callable[[float], float], part: float, rise: float) -> float:
+    """A value above ``part`` at which the deviance has risen beyond ``rise``."""
+    while deviance(part) < rise and part < 1e9:
+        part = 2 * part + 1e-6
+    return part

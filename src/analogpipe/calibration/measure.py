@@ -6,10 +6,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from analogpipe.calibration.formats import LEAST, Format, MeasurementError, read_table
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import Response
 from analogpipe.seeds import generator
@@ -18,10 +18,6 @@ from analogpipe.tile.pair import PairArray
 from analogpipe.tile.tile import AnalogTile
 
 TRAINS = ("up", "down", "alternating")
-
-
-class MeasurementError(ValueError):
-    """A file of measurements that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -83,33 +79,17 @@ def _apply(weight: torch.Tensor, pulse: Callable[[torch.Tensor], None], length: 
     return Measurement(values[:-1], values[1:], up, np.repeat([0, 1, 2, 2, 2], length))
 
 
-def read_csv(path: Path, reach: float | None) -> Measurement:
-    """Read a user's measurement: columns pulse, polarity, conductance and, if several, element.
+def read_csv(path: Path, reach: float | None, form: Format = "pulses") -> Measurement:
+    """Read a user's measurement in one of the forms of :mod:`analogpipe.calibration.formats`.
 
-    ``polarity`` (positive: up, negative: down, 0: no pulse) is that of the pulse after which
-    ``conductance`` was read. All elements need the same pulses, numbered through. Conductances are
+    All elements need the same pulses, numbered through. Conductances are
     mapped linearly so that the middle of the whole range is 0 and its ends are ``-reach`` and
     ``reach``; None takes them as weights.
 
     Raises:
         MeasurementError: the file cannot be read, or lacks a column or pulses.
     """
-    try:
-        table = pd.read_csv(path, comment="#")
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise MeasurementError(f"cannot read {path}: {error}") from None
-    table.columns = [str(column).strip().lower() for column in table.columns]
-    for column in ("pulse", "polarity", "conductance"):
-        if column not in table:
-            found = ", ".join(table.columns)
-            raise MeasurementError(f"{path} has no column {column!r}, found: {found}")
-        table[column] = pd.to_numeric(table[column], errors="coerce")
-        if not np.isfinite(table[column]).all():
-            raise MeasurementError(
-                f"{path}: column {column!r} has entries that are no finite numbers"
-            )
-    if "element" not in table:
-        table["element"] = 0
+    table = read_table(path, form)
     twice = table[table.duplicated(["pulse", "element"])]
     if not twice.empty:
         pulse, element = twice.iloc[0][["pulse", "element"]]
@@ -138,9 +118,9 @@ def read_csv(path: Path, reach: float | None) -> Measurement:
     sign = np.sign(polarity["min"].to_numpy(dtype=np.float64))[1:]
     pulsed = sign != 0
     up = sign[pulsed] > 0
-    if min(up.sum(), (~up).sum()) < 20:
+    if min(up.sum(), (~up).sum()) < LEAST:
         raise MeasurementError(
-            f"{path}: at least 20 pulses of each polarity are needed, found {int(up.sum())} up and "
+            f"{path}: at least {LEAST} pulses of each polarity are needed, found {int(up.sum())} up and "
             f"{int((~up).sum())} down"
         )
     before, after = values[:-1][pulsed], values[1:][pulsed]

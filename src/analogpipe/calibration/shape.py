@@ -31,35 +31,35 @@ class Shape:
     covariance: Array
 
 
-def fit_elements(data: Measurement, *, measured: bool) -> list[ElementFit]:
+def fit_elements(data: Measurement) -> list[ElementFit]:
     """Fit exponential elements: first their common shape, up and down, then the size of each.
 
     The range of an element is that of its weights where bounds stopped it. Where its steps vanished
     before, the range is fitted, too.
     """
     steps = [
-        steps_of(_MODEL, data.before[:, i], data.after[:, i], data.up, measured=measured)
+        steps_of(_MODEL, data.before[:, i], data.after[:, i], data.up)
         for i in range(data.before.shape[1])
     ]
     known = [one for one in steps if one.stopped] or steps
-    shapes = tuple(_shape(known, way, even=measured) for way in (True, False))
+    shapes = tuple(_shape(known, way) for way in (True, False))
     fits = []
     for one in steps:
         reach = one.high - one.low
         if known is not steps and not one.stopped:
             result = minimize_scalar(
-                lambda reach, one=one: _sizes(one, shapes, reach, even=measured)[2],
+                lambda reach, one=one: _sizes(one, shapes, reach)[2],
                 bounds=(reach, 3 * reach),
                 method="bounded",
             )
             reach = float(result.x)
-        fits.append(_element(one, shapes, reach, measured=measured))
+        fits.append(_element(one, shapes, reach))
     return fits
 
 
-def _element(data: Steps, shapes: tuple[Shape, ...], reach: float, *, measured: bool) -> ElementFit:
+def _element(data: Steps, shapes: tuple[Shape, ...], reach: float) -> ElementFit:
     up, down = shapes
-    (s_up, s_down), information, _ = _sizes(data, shapes, reach, even=measured)
+    (s_up, s_down), information, _ = _sizes(data, shapes, reach)
     theta = np.array([s_up, s_down, up.ratio, down.ratio, up.rate / reach, down.rate / reach])
     curvature, common = np.zeros((6, 6)), np.zeros((6, 6))
     for i, shape in enumerate(shapes):
@@ -74,14 +74,13 @@ def _element(data: Steps, shapes: tuple[Shape, ...], reach: float, *, measured: 
         curvature,
         floor,
         additive=False,
-        measured=measured,
         common=common,
         reach=reach,
     )
 
 
 def _sizes(
-    data: Steps, shapes: tuple[Shape, ...], reach: float, *, even: bool
+    data: Steps, shapes: tuple[Shape, ...], reach: float
 ) -> tuple[list[float], list[float], float]:
     """Least-squares sizes up and down of an element of a given range, their information in units of
     the relative variance of a step, and how far the steps are from them (log of the residual)."""
@@ -90,7 +89,7 @@ def _sizes(
     for way, shape in zip((True, False), shapes, strict=True):
         mine = ups == way
         h = bend(shape.ratio, shape.rate / reach, places[mine] * (1 if way else -1))
-        weight = counts[mine] if even else counts[mine] / np.maximum(h, _least(h)) ** 2
+        weight = counts[mine] / np.maximum(h, _least(h)) ** 2
         own = float(np.sum(weight * h**2))
         size = float(np.sum(weight * steps[mine] * h)) / own
         rest = float(np.sum(weight * (steps[mine] - size * h) ** 2)) / size**2
@@ -106,7 +105,7 @@ def _least(h: Array) -> float:
     return 0.02 * float(np.median(h)) + 1e-12
 
 
-def _shape(steps: list[Steps], way: bool, *, even: bool) -> Shape:
+def _shape(steps: list[Steps], way: bool) -> Shape:
     """Fit the shape of one polarity to all elements, their sizes projected out."""
     w, y, counts, element = [], [], [], []
     for i, one in enumerate(steps):
@@ -140,7 +139,7 @@ def _shape(steps: list[Steps], way: bool, *, even: bool) -> Shape:
         (fit(_start(at, size / mean[of], count, rate), np.sign(rate), weight) for rate in _TRIED),
         key=lambda found: found[0],
     )
-    for _ in range(0 if even else 2):
+    for _ in range(2):
         h = bend(best[1][0], best[1][1], at)
         scale = sizes_of(h, weight) * np.maximum(h, _least(h))
         weight = count / scale**2

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from analogpipe.cli.options import save_figure
+from analogpipe.cli.options import HardwareName, hardware_of, save_figure
 from analogpipe.files import FileError
 
 
@@ -74,8 +74,10 @@ def compare(
         float | None,
         typer.Option(min=0, max=1, help="test accuracy to reach [the highest that both reach]"),
     ] = None,
+    hardware: HardwareName = None,
 ) -> None:
-    """Compare two runs: what differs in their configuration, accuracy, samples and cycles to a target.
+    """Compare two runs: what differs in their configuration, accuracy, samples and cycles to a target;
+    with --hardware, seconds and joules there, too.
 
     \b
     Example: analogpipe compare results/quick/runs/digits/resmlp8/digital/{sequential/M1,async/M4}/seed0
@@ -85,7 +87,7 @@ def compare(
     from analogpipe.results import run as runs
 
     first, second = runs.read(one), runs.read(two)
-    frame = comparison.compare(first, second, target)
+    frame = comparison.compare(first, second, target, hardware_of(hardware))
     head = ["", str(one), str(two), "two over one"]
     terminal.console().print(
         terminal.table(

@@ -1,7 +1,7 @@
 """Commands that make something: train a network, calibrate a device; and check the files for it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,9 @@ def train(
         Path | None, typer.Option(help="folder [results/manual/PROFILE/DEVICE/MODE/M*/seed*]")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="replace the run that is in the folder")] = False,
+    extend: Annotated[
+        bool, typer.Option(help="train the run that is in the folder on, to more epochs")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="threads of torch")] = 1,
 ) -> None:
     """Train one network; writes metrics.csv, run.json and schedule.txt.
@@ -43,15 +46,23 @@ def train(
     folder = out or Path(
         "results", "manual", run.profile, device, mode, f"M{stages}", f"seed{seed}"
     )
-    if (folder / "run.json").exists() and not overwrite:
-        raise FileError(f"{folder}: holds a run already; give another --out, or --overwrite")
+    if overwrite and extend:
+        raise FileError("--overwrite starts anew, --extend goes on: give one of them")
+    if (folder / "run.json").exists() and not (overwrite or extend):
+        raise FileError(
+            f"{folder}: holds a run already; give another --out, --overwrite, or --extend to train it "
+            "on to more epochs"
+        )
 
     import torch
 
+    from analogpipe.experiment import record
     from analogpipe.experiment import train as training
 
     torch.set_num_threads(threads)
-    training.train(run, folder)
+    if overwrite:
+        record.remove(folder)
+    training.train(run, folder, others="extend" if extend else "refuse", keep=True)
     typer.echo(f"written to {folder}")
 
 
@@ -59,10 +70,16 @@ def calibrate(
     device: Annotated[str, typer.Argument(help="a device of the devices file, or a preset")],
     measured: Annotated[
         Path | None,
-        typer.Option(
-            help="CSV with pulse, polarity, conductance, element: fit the device's type to it"
-        ),
+        typer.Option(help="CSV of a measurement (--format): fit the device's type to it"),
     ] = None,
+    form: Annotated[
+        Literal["pulses", "columns", "turn"],
+        typer.Option(
+            "--format",
+            help="pulses: pulse, polarity, conductance, element; columns: a column under up pulses, one "
+            "under down pulses; turn: pulse and value, up then down",
+        ),
+    ] = "pulses",
     reach: Annotated[
         float,
         typer.Option(min=0, help="weight at the ends of the measured range; 0: they are weights"),
@@ -79,7 +96,7 @@ def calibrate(
 
     \b
     Example: analogpipe calibrate linear-tau0.6
-    Example: analogpipe calibrate linear-tau0.6 --measured mine.csv --out mine
+    Example: analogpipe calibrate linear-tau0.6 --measured mine.csv --format columns --out mine
     """
     from analogpipe.calibration import calibrate as calibration
     from analogpipe.cli import terminal
@@ -96,7 +113,7 @@ def calibrate(
     if measured is None:
         result = calibration.calibrate(tile, seed=seed, name=device)
     else:
-        result = calibration.calibrate_csv(measured, kind=tile, reach=reach or None)
+        result = calibration.calibrate_csv(measured, kind=tile, reach=reach or None, form=form)
     folder = out or Path("results", "manual", "calibration", device)
     calibration.write(result, folder)
     device_figures.draw_device(folder, device, folder / "device")

@@ -8,6 +8,7 @@ import typer
 from analogpipe.files import FileError
 
 if TYPE_CHECKING:
+    from analogpipe.hardware.config import Hardware
     from analogpipe.profile.profile import Profile, Run
 
 ProfileName = Annotated[
@@ -25,6 +26,22 @@ Tile = Annotated[
     Path | None,
     typer.Option(help="calibrated tile of the device, instead of its entry in the devices file"),
 ]
+
+HardwareName = Annotated[
+    str | None,
+    typer.Option(
+        "--hardware",
+        metavar="NAME|FILE",
+        help="an accelerator: rpu, ibm-proj, reram-14 or a YAML file",
+    ),
+]
+
+
+def hardware_of(name: str | None) -> "Hardware | None":
+    """Return an accelerator by its name or file, None for none."""
+    from analogpipe.hardware.presets import load
+
+    return None if name is None else load(name)
 
 
 def profile_with(name: str, changes: list[str] | None) -> tuple[Path, "Profile"]:

@@ -7,10 +7,12 @@ import typer
 
 from analogpipe.cli.options import (
     Device,
+    HardwareName,
     ModeName,
     ProfileName,
     Set,
     Stages,
+    hardware_of,
     profile_with,
     run_of,
     save_figure,
@@ -18,7 +20,11 @@ from analogpipe.cli.options import (
 from analogpipe.files import FileError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from analogpipe.experiment.data import Data
+    from analogpipe.experiment.estimate import Estimate
+    from analogpipe.hardware.config import Hardware
     from analogpipe.profile.profile import Profile, Run
 
 
@@ -95,8 +101,12 @@ def estimate(
     here: Annotated[
         bool, typer.Option("--here/--not-here", help="measure the simulation on this machine, too")
     ] = True,
+    hardware: HardwareName = "ibm-proj",
 ) -> None:
     """Say what a run will take: cycles, latency, memory of each stage; and time and memory here.
+
+    Seconds and joules on --hardware are for pulse trains of its mean length, and beside them those of the
+    micro-batch sizes at which no pipeline, sync and async are fastest.
 
     For the time on this machine a second is trained for each device and mode, and thrown away.
 
@@ -112,6 +122,22 @@ def estimate(
     images = data.load(run.dataset)
     result = of_run(run, images)
     screen = terminal.console()
+    for made in _in_reads(result, run.profile, read_ns):
+        screen.print(made)
+        screen.print()
+    for made in _on_hardware(run, settings, images, hardware_of(hardware)):
+        screen.print(made)
+        screen.print()
+    if here:
+        screen.print(
+            terminal.table(["", "on this machine", ""], _here(path, settings, run, images))
+        )
+
+
+def _in_reads(result: "Estimate", name: str, read_ns: float) -> list["Table"]:
+    """Return what a run takes in cycles and array reads, and its stages, as tables."""
+    from analogpipe.cli import terminal
+
     seconds = result.latency * read_ns * 1e-9
     rows = [
         ("micro-batches", result.micro_batches, ""),
@@ -121,25 +147,67 @@ def estimate(
             result.latency,
             f"density {result.latency_density:.4f}, {result.speedup:.2f} times as fast as no pipeline",
         ),
+        (
+            "slowest stage over mean, reads",
+            result.balance.slowest_to_mean,
+            f"at most {result.balance.ceiling:.2f} times as fast as no pipeline",
+        ),
         ("latency, seconds", seconds, f"at {read_ns:g} ns a read"),
     ]
-    screen.print(terminal.table(["", run.profile, ""], rows))
-    screen.print()
     columns = ["stage", "weights", "reads", "in flight", "bytes a micro-batch", "activation bytes"]
-    screen.print(
+    stages = [
+        (m, s.weights, s.reads, s.in_flight, s.saved_bytes, s.activation_bytes)
+        for m, s in enumerate(result.stages, start=1)
+    ]
+    return [terminal.table(["", name, ""], rows), terminal.table(columns, stages)]
+
+
+def _on_hardware(
+    run: "Run", profile: "Profile", images: "Data", hardware: "Hardware | None"
+) -> list["Table"]:
+    """Return what a run takes on an accelerator, and each schedule at its best, as tables."""
+    from analogpipe.cli import terminal
+    from analogpipe.experiment import events
+    from analogpipe.hardware.best import choices, fastest
+    from analogpipe.hardware.layers import cut
+    from analogpipe.hardware.run import OnHardware
+    from analogpipe.profile.rule import of_tile
+
+    if hardware is None:
+        return []
+    size, n = run.training.micro_batch, run.mode.mini_batch
+    stages = cut(events.blocks(run, images), run.stages, run.split)
+    on = OnHardware(stages, of_tile(run.tile), hardware, size)
+    total = len(images.train_targets) // size * run.training.epochs
+    cost, even = on.run(run.mode.schedule, total, n), on.balance()
+    alone = OnHardware(stages, on.rule, hardware, size).run("sequential", total)
+    rows = [
+        (
+            "seconds",
+            cost.seconds,
+            f"{alone.seconds / cost.seconds:.2f} times as fast as no pipeline",
+        ),
+        ("joules", cost.joules, f"by {on.rule.kind}"),
+        (
+            "slowest stage over mean",
+            even.slowest_to_mean,
+            f"at most {even.ceiling:.2f} times as fast as no pipeline",
+        ),
+    ]
+    mini_batch = size * max(mode.mini_batch for mode in profile.modes.values())
+    best = fastest(choices(stages, on.rule, hardware, mini_batch))
+    columns = [f"best for {mini_batch} samples to an update of sync", "micro-batch", "n",
+               "seconds a sample", "joules a sample", "bytes of the fullest stage"]  # fmt: skip
+    return [
+        terminal.table(["", f"on {hardware.name}", ""], rows),
         terminal.table(
             columns,
             [
-                (m, s.weights, s.reads, s.in_flight, s.saved_bytes, s.activation_bytes)
-                for m, s in enumerate(result.stages, start=1)
+                (mode, one.micro_batch, one.micro_batches, one.seconds, one.joules, int(one.bytes))
+                for mode, one in best.items()
             ],
-        )
-    )
-    if here:
-        screen.print()
-        screen.print(
-            terminal.table(["", "on this machine", ""], _here(path, settings, run, images))
-        )
+        ),
+    ]
 
 
 def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tuple[str, str, str]]:

@@ -4,13 +4,15 @@ Torch-free. A device class states the distribution of its elements (spread from 
 :mod:`analogpipe.device.response` draws the elements and holds the formulas of one pulse.
 """
 
-from math import exp
+from math import exp, inf
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Asymmetry = Annotated[float, Field(ge=-1, le=1)]
+"""Beyond 1 one of both would be negative, and act by its size: 1.5 as 0.5 (in AIHWKit, too)."""
 
 
 class DeviceBase(BaseModel):
@@ -51,13 +53,15 @@ class Pulsed(DeviceBase):
     w_min: float = -0.6
     w_max_dtod: NonNegative = 0.3
     w_min_dtod: NonNegative = 0.3
-    up_down: float = 0.0
+    up_down: Asymmetry = 0.0
     up_down_dtod: NonNegative = 0.01
 
     @model_validator(mode="after")
     def _bounds(self) -> "Pulsed":
         if not self.w_min <= 0 <= self.w_max or self.w_min == self.w_max:
             raise ValueError(f"w_min <= 0 <= w_max is needed, found {self.w_min}, {self.w_max}")
+        if not 0 < self.granularity < inf:
+            raise ValueError(f"a pulse must move the weight, found a step of {self.granularity}")
         return self
 
     @property
@@ -178,7 +182,7 @@ class PowStep(Pulsed):
     kind: Literal["pow_step"] = "pow_step"
     pow_gamma: Positive = 1.0
     pow_gamma_dtod: NonNegative = 0.1
-    pow_up_down: float = 0.0
+    pow_up_down: Asymmetry = 0.0
     pow_up_down_dtod: NonNegative = 0.0
     write_noise_std: NonNegative = 0.0
 

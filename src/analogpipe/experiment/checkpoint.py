@@ -5,6 +5,7 @@ import re
 import shutil
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ _NAME = re.compile(r"[0-9]{9}\.safetensors|\.[0-9]{9}\.safetensors\.part")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a run at one moment, and notes (JSON) beside them."""
+    """The tensors of a run at one moment, notes (JSON) beside them, and whose they are."""
 
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
+    key: str
 
 
 class Store:
@@ -56,30 +58,58 @@ class Store:
 
         One that is refused is named in a line on stderr.
         """
-        for number in self._numbers():
-            path = self._path(number)
-            try:
-                with safe_open(path, framework="pt") as file:
-                    header = file.metadata() or {}
-                    if header.get("key") != self.key:
-                        raise ValueError("it belongs to another run or version of the code")
-                    notes = json.loads(header["notes"])
-                    if not isinstance(notes, dict):
-                        raise ValueError("its notes are no mapping")
-                    names = list(file.keys())
-                    found = Checkpoint({name: file.get_tensor(name) for name in names}, notes)
-                self._good = number
-                return found
-            except (
-                SafetensorError,
-                OSError,
-                ValueError,
-                KeyError,
-                RecursionError,
-                struct.error,
-            ) as error:
-                print(f"{path}: checkpoint refused: {error}", file=sys.stderr)
+        for number, found in self._each():
+            if self.key == found:
+                checkpoint = self.take(number)
+                if checkpoint is not None:
+                    return checkpoint
+            else:
+                refused = "it belongs to another run or version of the code"
+                print(f"{self._path(number)}: checkpoint refused: {refused}", file=sys.stderr)
         return None
+
+    def take(self, number: int) -> Checkpoint | None:
+        """Return checkpoint ``number``, whosever it is, and keep it; None when it is damaged."""
+        checkpoint = self._open(number, tensors=True)
+        if checkpoint is not None:
+            self._good = number
+        return checkpoint
+
+    def keys(self) -> dict[int, str]:
+        """Return the keys of all whole checkpoints, newest first."""
+        return dict(self._each())
+
+    def notes(self, number: int) -> dict[str, Any]:
+        """Return the notes of a checkpoint of :meth:`keys`."""
+        found = self._open(number, tensors=False)
+        return {} if found is None else found.notes
+
+    def _each(self) -> Iterator[tuple[int, str]]:
+        for number in self._numbers():
+            if (found := self._open(number, tensors=False)) is not None:
+                yield number, found.key
+
+    def _open(self, number: int, *, tensors: bool) -> Checkpoint | None:
+        path = self._path(number)
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                notes = json.loads(header["notes"])
+                if not isinstance(notes, dict):
+                    raise ValueError("its notes are no mapping")
+                names = list(file.keys()) if tensors else []
+                values = {name: file.get_tensor(name) for name in names}
+                return Checkpoint(values, notes, header["key"])
+        except (
+            SafetensorError,
+            OSError,
+            ValueError,
+            KeyError,
+            RecursionError,
+            struct.error,
+        ) as error:
+            print(f"{path}: checkpoint refused: {error}", file=sys.stderr)
+            return None
 
     def clear(self) -> None:
         """Remove all checkpoints of the run."""

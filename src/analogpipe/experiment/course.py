@@ -1,5 +1,6 @@
 """The course of a run: how far it is, where it pauses, what it says and what it saves there."""
 
+import json
 import time
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from analogpipe.experiment.data import Data
 from analogpipe.experiment.evaluation import evaluation_seconds
 from analogpipe.experiment.pauses import Pace
 from analogpipe.experiment.progress import MEASURED, Progress
+from analogpipe.experiment.resume import Others, find, last_common
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.pipeline.processes import agree, is_leader, total
 from analogpipe.profile.profile import Run
@@ -20,25 +22,39 @@ class Course:
     """The way of a run from stop to stop, counted in finished micro-batches.
 
     It begins at the last checkpoint in ``folder`` that is the run's own, to which it restores the
-    pipeline. Who runs the pipeline calls ``next``, ``trained``, at the end of an epoch
+    pipeline; ``others`` says what becomes of those of another run. With ``keep`` it leaves one from
+    which the run can be extended. Who runs the pipeline calls ``next``, ``trained``, at the end of an epoch
     ``evaluated``, then ``pause``; in many processes all do so together. ``rows`` holds the metrics of
     the epochs so far.
     """
 
-    def __init__(self, run: Run, samples: Data, pipeline: Pipeline, folder: Path) -> None:
+    def __init__(
+        self,
+        run: Run,
+        samples: Data,
+        pipeline: Pipeline,
+        folder: Path,
+        *,
+        others: Others = "refuse",
+        keep: bool = False,
+    ) -> None:
         epochs = run.training.epochs
         self._samples, self._pipeline = samples, pipeline
         self._total = pipeline.schedule.micro_batches
         self._started = self._since = time.monotonic()
-        self._store = Store(folder, provenance.key(run, samples.digest()))
+        data = samples.digest()
+        self._run = run
+        self._store = Store(folder, provenance.key(run, data))
         self._spent = 0.0
         self.done = 0
         self.rows: list[dict[str, float]] = []
-        if (saved := self._store.load()) is not None:
+        saved = find(self._store, run, data, pipeline.schedule, others)
+        if saved is not None:
             pipeline.load_state_dict(saved.tensors)
             names = ("micro_batches", "rows", "seconds")
             self.done, self.rows, self._spent = (saved.notes[name] for name in names)
         per_epoch = self._total // epochs
+        self._keep_at = last_common(pipeline.schedule, per_epoch) if keep else None
         self._pace = Pace(parse_interval(run.training.checkpoint_every), per_epoch)
         self._progress = Progress(epochs, per_epoch, self.done, quiet=not is_leader())
 
@@ -66,7 +82,10 @@ class Course:
 
     def next(self) -> tuple[int, int]:
         """Return the micro-batches ``first <= b < last`` to finish before the next pause."""
-        stop = agree(self._pace.next(self.done))
+        stop = self._pace.next(self.done)
+        if self._keep_at is not None and self.done < self._keep_at:
+            stop = min(stop, self._keep_at)
+        stop = agree(stop)
         self._since = time.monotonic()
         return self.done, stop
 
@@ -84,23 +103,32 @@ class Course:
 
     def pause(self) -> None:
         """Save a checkpoint if one is due; say once what the run will take."""
+        if self.done == self._keep_at:
+            self._save()
         if self.finished:
             return
         known = int(self._progress.measured >= MEASURED)
         if first := not self._progress.estimated and bool(agree(known)):
             self._progress.expect(evaluation_seconds(self._pipeline, self._samples))
             self._pace.begin(self._progress.left)
-        if agree(int(self._pace.due(self.done))):
+        due = self._pace.due(self.done) and (self._keep_at is None or self.done < self._keep_at)
+        if agree(int(due)):
             self._save()
         if first:
             self._progress.announce(total(machine.peak_memory()))
 
     def clear(self) -> None:
-        """Remove the checkpoints of the run."""
-        self._store.clear()
+        """Remove the checkpoints of the run, but for one that is to be kept."""
+        if self._keep_at is None:
+            self._store.clear()
 
     def _save(self) -> None:
-        notes = {"micro_batches": self.done, "rows": self.rows, "seconds": self.seconds}
+        notes = {
+            "micro_batches": self.done,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "run": json.loads(self._run.model_dump_json()),
+        }
         state = self._pipeline.state_dict()
         if is_leader():
             self._store.save(self.done, state, notes)

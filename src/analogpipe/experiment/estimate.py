@@ -18,6 +18,7 @@ from analogpipe.pipeline import reads as costs
 from analogpipe.profile.profile import Profile, Run
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import cycles, density
+from analogpipe.schedule.partition import Balance, balance
 from analogpipe.schedule.table import build
 from analogpipe.schedule.timing import simulate
 from analogpipe.tile.config import TileConfig
@@ -51,6 +52,7 @@ class Estimate:
     latency: float
     latency_density: float
     speedup: float
+    balance: Balance
     stages: list[StageEstimate]
 
 
@@ -139,6 +141,7 @@ def estimate(run: Run, images: data.Data) -> Estimate:
         latency,
         busy,
         2 * micro_batches * sum(reads) / latency,
+        balance(reads),
         stages,
     )
 

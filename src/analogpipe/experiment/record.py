@@ -1,6 +1,7 @@
 """The files of a finished run: its metrics, its schedule, and run.json, which says what made them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,15 +9,18 @@ import pandas as pd
 from analogpipe.experiment import provenance
 from analogpipe.experiment.course import Course
 from analogpipe.files import write_json, write_text
+from analogpipe.hardware.layers import Stage
+from analogpipe.hardware.record import to_record
 from analogpipe.profile.profile import METRICS, Run
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import to_text
 
 
-def write(run: Run, schedule: Schedule, course: Course, out: Path) -> None:
+def write(run: Run, schedule: Schedule, course: Course, network: list[Stage], out: Path) -> None:
     """Write ``schedule.txt``, ``metrics.csv`` (columns METRICS, a row per epoch) and ``run.json``.
 
-    The last one says that the run is complete. Raises FileError for a file that cannot be written.
+    ``network`` are its blocks with the pulses that they sent (see events). run.json comes last and says
+    that the run is complete. Raises FileError for a file that cannot be written.
     """
     metrics = pd.DataFrame(course.rows, columns=list(METRICS))
     write_text(out / "schedule.txt", to_text(schedule))
@@ -29,6 +33,14 @@ def write(run: Run, schedule: Schedule, course: Course, out: Path) -> None:
             "density": schedule.density,
             "micro_batches": schedule.micro_batches,
             "wall_seconds": round(course.seconds, 3),
+            "network": to_record(network),
             **provenance.environment(run.compute.device),
         },
     )
+
+
+def remove(out: Path) -> None:
+    """Remove a run, finished or not, from its folder."""
+    for name in ("run.json", "metrics.csv", "schedule.txt"):
+        (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)

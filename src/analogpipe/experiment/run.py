@@ -49,6 +49,7 @@ def make_pipeline(
         lr=warmed_up(rate, delays, warm_up) if warm_up else rate,
         prediction=mode.prediction,
         optimizer=optimizer(run.training.optimizer),
+        seed=run.seed,
         trace=trace,
     )
 

@@ -2,30 +2,41 @@
 
 from pathlib import Path
 
-from analogpipe.experiment import data
+from analogpipe.experiment import data, events
 from analogpipe.experiment.course import Course
 from analogpipe.experiment.evaluation import evaluate
 from analogpipe.experiment.record import write
+from analogpipe.experiment.resume import Others
 from analogpipe.experiment.run import make_pipeline
 from analogpipe.pipeline.processes import is_leader
 from analogpipe.profile.profile import Run
 
 
-def train(run: Run, out: Path, file: Path | None = None) -> None:
+def train(
+    run: Run,
+    out: Path,
+    file: Path | None = None,
+    *,
+    others: Others = "refuse",
+    keep: bool = False,
+) -> None:
     """Train and write ``metrics.csv`` (columns METRICS, a row per epoch), ``run.json`` and ``schedule.txt``.
 
     An epoch's row is taken at the clock at which stage 1 has finished the epoch's last
     micro-batch, from the weights as they are at that clock: nothing waits for it. ``file`` holds the
     data set (see data.load). A run that was killed goes on from its last checkpoint and writes the
-    same bytes, wherever that was. Raises FileError for a file that cannot be written, e.g. on a full
-    disk; the last checkpoint stays.
+    same bytes, wherever that was. ``others`` says what becomes of checkpoints of another run in
+    ``out`` (see resume); ``keep`` leaves one from which this run can be extended.
+
+    Raises FileError where there are such checkpoints, which stay, and for a file that cannot be
+    written, e.g. on a full disk; the last checkpoint stays.
     """
     samples = data.load(run.dataset, validation=run.validation, file=file)
     size = run.training.micro_batch
     per_epoch = len(samples.train_targets) // size
     pipeline = make_pipeline(run, samples, per_epoch * run.training.epochs)
     ends = pipeline.schedule.finished()
-    with Course(run, samples, pipeline, out / "checkpoints") as course:
+    with Course(run, samples, pipeline, out / "checkpoints", others=others, keep=keep) as course:
         while not course.finished:
             first, last = course.next()
             clock = int(ends[last - 1])
@@ -37,7 +48,10 @@ def train(run: Run, out: Path, file: Path | None = None) -> None:
                 course.evaluated({**row, "train_loss": loss, **evaluate(pipeline, samples)})
             course.pause()
     pipeline.run()
+    network = events.counted(
+        events.blocks(run, samples), pipeline, pipeline.schedule.micro_batches * size
+    )
     pipeline.close()
     if is_leader():
-        write(run, pipeline.schedule, course, out)
+        write(run, pipeline.schedule, course, network, out)
         course.clear()

@@ -66,21 +66,26 @@ def calibrated(tables: Tables, name: str) -> Figure:
     both = points.dropna(subset=["symmetric_point_measured"])
     alternates = bool((response["train"] == "alternating").any())
     fitted = bool(response["fit"].notna().any())
-    rows = 1 + alternates + (len(both) > 1)
+    measured = "read_noise" in elements
+    rows = 1 + measured + alternates + (len(both) > 1)
     figure = Figure(figsize=(COLUMN, 1.75 * rows))
     panels = list(figure.subplots(rows, 1, squeeze=False)[:, 0])
-    top, last = panels[0], panels[1 if alternates else 0]
+    top, last = panels[0], panels[1 + measured if alternates else 0]
     _trains(top, last, response, 50 if fitted else 100)
     top.set(title=f"{name}: up pulses, then down pulses", ylabel="weight")
     top.plot([], [], color="grey", marker="o", markersize=2.5, linestyle="none", label="measured")
     if fitted:
         top.plot([], [], color="black", linewidth=0.7, label="fit")
+    if measured:
+        _residuals(panels[1], response, float(elements["read_noise"].iloc[0]))
     if alternates:
         last.set(title="alternating pulses", ylabel="weight")
-    last.set_xlabel("pulse")
+    (panels[1] if measured and not alternates else last).set_xlabel("pulse")
     if len(points):
         _points(last, points[points.index.isin(response["element"])])
-    for axes in panels[: 1 + alternates]:
+    if measured:
+        panels[1].set_xlim(top.get_xlim())
+    for axes in panels[: 1 + measured + alternates]:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(frameon=False, handlelength=1.2)
     if len(both) > 1:
@@ -88,6 +93,16 @@ def calibrated(tables: Tables, name: str) -> Figure:
     for axes in panels:
         sns.despine(ax=axes)
     return figure
+
+
+def _residuals(axes: Axes, response: pd.DataFrame, read: float) -> None:
+    """Draw measured minus fitted weights of the up and down trains, and the noise of a reading."""
+    shown = response[response["train"] != "alternating"]
+    _trains(axes, axes, shown.assign(conductance=shown["conductance"] - shown["fit"], fit=0.0), 200)
+    label = f"± 2 read noise ({read:.2g})"
+    axes.axhspan(-2 * read, 2 * read, color="black", alpha=0.12, linewidth=0, label=label)
+    axes.margins(y=0.25)  # room for the legend
+    axes.set(title="residuals: measured less fit without noise", ylabel="weight")
 
 
 def _points(axes: Axes, points: pd.DataFrame) -> None:

@@ -1,6 +1,6 @@
 """From counted events to seconds and joules, of a layer, a stage and its actions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analogpipe.hardware import events
@@ -82,9 +82,34 @@ def update(layer: Layer, samples: int, rule: Rule, hardware: Hardware) -> Cost:
     return serial(counted + events.accumulate(layer, samples, rule, hardware), hardware)
 
 
-def copy(layer: Layer, hardware: Hardware) -> Cost:
-    """Cost of copying the weights of a layer to other arrays by program and verify."""
-    return serial(events.copy(layer, hardware), hardware)
+def copy(
+    layer: Layer,
+    hardware: Hardware,
+    *,
+    iterations: float | None = None,
+    slots: float = 1,
+    reads: int = 1,
+) -> Cost:
+    """Cost of copying the weights of a layer to other arrays by program and verify, as
+    ``events.copy`` counts it."""
+    counted = events.copy(layer, hardware, iterations=iterations, slots=slots, reads=reads)
+    return serial(counted, hardware)
+
+
+def exchange(
+    layers: Sequence[Layer], hardware: Hardware, *, iterations: float, slots: float, reads: int
+) -> Cost:
+    """Cost, for one replica of a network, of bringing replicas together by copies.
+
+    Its layers are copied side by side. It sends its weights and receives their mean, over the link;
+    who takes the mean costs nothing.
+    """
+    own = [layer for layer in layers if layer.kind != "attention"]
+    how = {"iterations": iterations, "slots": slots}
+    copies = [copy(layer, hardware, **how, reads=reads) for layer in own]
+    weights = sum(layer.inputs * layer.outputs for layer in own)
+    sent = serial(Events(sent=2 * weights * hardware.value_bits), hardware)
+    return sent + Cost(max(c.seconds for c in copies), sum(c.joules for c in copies))
 
 
 def stage(what: Stage, samples: int, rule: Rule, hardware: Hardware) -> StageCost:

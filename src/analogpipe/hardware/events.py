@@ -100,7 +100,7 @@ def update(layer: Layer, samples: int, rule: Rule, hardware: Hardware) -> Events
     copies = layer.replicas if layer.identical else 1  # each of them learns from all vectors
     vectors = samples * layer.positions
     serial = ceil(vectors * copies / layer.replicas)
-    train = hardware.mean_pulses if rule.mean_pulses is None else rule.mean_pulses
+    train = hardware.mean_pulses if layer.mean_pulses is None else layer.mean_pulses
     slots = hardware.phases * train
     scaling = hardware.scaling_operations
     counted = Events(
@@ -153,24 +153,33 @@ def program(layer: Layer, rule: Rule, hardware: Hardware) -> Events:
     return Events(pulses=rows, line_pulses=rows * lines)
 
 
-def copy(layer: Layer, hardware: Hardware) -> Events:
+def copy(
+    layer: Layer,
+    hardware: Hardware,
+    *,
+    iterations: float | None = None,
+    slots: float = 1,
+    reads: int = 1,
+) -> Events:
     """Count the copy of a weight matrix to other arrays: read row by row, program and verify.
 
-    All arrays of the matrix are copied at the same time, each row ``verify_iterations`` times.
+    All arrays of the matrix are copied at the same time, each row ``iterations`` times, those of the
+    hardware if not given, with ``slots`` of a pulse train in the mean. What is read is the mean of
+    ``reads``.
     """
     if layer.kind == "attention":
         return Events()
     tiling, lines = layer.tiling(hardware.lines), _lines(layer, hardware)
     rows, outputs = tiling.inputs, tiling.across_inputs * layer.outputs
-    checks = rows * hardware.verify_iterations
+    rounds = rows * (hardware.verify_iterations if iterations is None else iterations)
     return Events(
-        reads=rows,
-        pulses=checks,
-        verifies=checks,
-        conversions=(rows + checks) * outputs,
-        line_reads=rows * lines,
-        line_pulses=checks * lines,
-        line_verifies=checks * lines,
+        reads=rows * reads,
+        pulses=rounds * slots,
+        verifies=rounds * reads,
+        conversions=(rows + rounds) * reads * outputs,
+        line_reads=rows * reads * lines,
+        line_pulses=rounds * slots * lines,
+        line_verifies=rounds * reads * lines,
     )
 
 

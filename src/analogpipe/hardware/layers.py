@@ -6,6 +6,8 @@ from itertools import pairwise
 from math import ceil
 from typing import Literal, NamedTuple
 
+from analogpipe.schedule.partition import from_sizes, partition
+
 Kind = Literal["linear", "convolution", "attention"]
 
 
@@ -43,6 +45,9 @@ class Layer:
     ``replicas`` hold the same matrix and share the positions. Where they learn from their own
     positions (RAPA, 10.3389/fnins.2019.00753), each is pulsed for its share; ``identical`` ones are
     all pulsed for all.
+
+    ``mean_pulses`` is the mean length of a pulse train that a run counted; that of the hardware if
+    not given. ``name`` is where a network has the layer.
     """
 
     kind: Kind
@@ -53,12 +58,16 @@ class Layer:
     returns_error: bool = True
     replicas: int = 1
     identical: bool = False
+    mean_pulses: float | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Refuse sizes below 1."""
         for name in ("inputs", "outputs", "positions", "replicas"):
             if getattr(self, name) < 1:
                 raise LayerError(f"{name} is {getattr(self, name)}, allowed is 1 or more")
+        if self.mean_pulses is not None and not 0 <= self.mean_pulses < float("inf"):
+            raise LayerError(f"mean_pulses is {self.mean_pulses}, allowed is 0 or more, finite")
         if self.kind == "attention" and self.inputs != self.outputs:
             raise LayerError(
                 f"attention of width {self.inputs} gives {self.outputs}, must be equal"
@@ -109,6 +118,12 @@ class Stage:
     sent: int = 0
     returned: int = 0
 
+    @property
+    def reads(self) -> int:
+        """Array reads of a sample in a forward pass, one layer after another."""
+        arrays = (layer for layer in self.layers if layer.kind != "attention")
+        return sum(ceil(layer.positions / layer.replicas) for layer in arrays)
+
 
 def pipeline(stages: Sequence[Sequence[Layer]]) -> list[Stage]:
     """Join layers to stages: each sends all outputs of its last layer, the first returns no error.
@@ -123,3 +138,21 @@ def pipeline(stages: Sequence[Sequence[Layer]]) -> list[Stage]:
     sent[-1] = 0
     returned = [0, *(a for a, _ in pairwise(sent))]
     return [Stage(tuple(p), s, r) for p, s, r in zip(parts, sent, returned, strict=True)]
+
+
+def cut(blocks: Sequence[Stage], stages: int, split: Sequence[int] | None = None) -> list[Stage]:
+    """Cut a network into stages, each of whose ``blocks`` is given with what it sends.
+
+    By ``split``, the number of blocks of each stage, or so that the slowest stage has as few array
+    reads as possible, as training cuts it. Raises PartitionError.
+    """
+    parts = (
+        partition([block.reads for block in blocks], stages)
+        if split is None
+        else from_sizes(split, len(blocks), stages)
+    )
+    sent = [blocks[part[-1]].sent for part in parts[:-1]]
+    return [
+        Stage(tuple(layer for i in part for layer in blocks[i].layers), to_next, to_previous)
+        for part, to_next, to_previous in zip(parts, [*sent, 0], [0, *sent], strict=True)
+    ]

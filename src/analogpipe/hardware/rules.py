@@ -22,15 +22,13 @@ class Rule:
 
     Tiki-Taka rules transfer ``columns`` columns of the fast array for every ``every`` input vectors
     (n_s of R, who has 2), or with ``units_in_mbatch`` for every ``every`` micro-batches (names of
-    AIHWKit). ``mean_pulses`` is the length of a pulse train that a run counted; that of the
-    hardware if not given.
+    AIHWKit).
     """
 
     kind: RuleKind
     every: float = 2
     columns: int = 1
     units_in_mbatch: bool = False
-    mean_pulses: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -40,8 +38,6 @@ class Rule:
             raise RuleError(
                 f"every is {self.every} and columns {self.columns}, allowed: above 0, 1 or more"
             )
-        if self.mean_pulses is not None and not 0 <= self.mean_pulses < float("inf"):
-            raise RuleError(f"mean_pulses is {self.mean_pulses}, allowed is 0 or more, finite")
 
     @property
     def tiki_taka(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from analogpipe.figures import device, paper, theory
+from analogpipe.figures import device, hardware, paper, theory
 from analogpipe.figures.style import Drawing, draw
 from analogpipe.jobs.command import run
 
@@ -20,6 +20,10 @@ FIGURES: dict[str, Drawing] = {
     "fig8_price": theory.price,
     "fig9_targets": theory.targets,
     "fig10_ablation": theory.ablation,
+    "fig11_hardware_speedup": hardware.speedup,
+    "fig12_hardware_target": hardware.to_target,
+    "fig13_hardware_stages": hardware.stages,
+    "fig14_hardware_plane": hardware.plane,
 }
 """layout.FIGURES says from which tables."""
 

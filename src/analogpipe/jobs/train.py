@@ -38,7 +38,7 @@ def main(
         learning_rate=learning_rate,
         validation=validation,
     )
-    train(run, out, data_file)
+    train(run, out, data_file, others="replace")  # the workflow says what is out of date
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from analogpipe.layer.base import AnalogLayer, Bias
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
 from analogpipe.layer.mapped import AnalogConv2dMapped, AnalogLinearMapped, convolution, linear
-from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, symmetric_padding, tied, two
+from analogpipe.layer.obstacles import Layer, Places, obstacle, survey, tied, two
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.tile import AnalogTile
 
@@ -148,7 +148,9 @@ def analog_layer(
             two(layer.kernel_size),
             tile,
             stride=two(layer.stride),
-            padding=symmetric_padding(layer) or (0, 0),
+            padding=layer.padding if isinstance(layer.padding, str) else two(layer.padding),
+            dilation=two(layer.dilation),
+            padding_mode=layer.padding_mode,
             groups=layer.groups,
             bias=bias,
             seed=seed,
@@ -164,6 +166,10 @@ def analog_layer(
         made.attach()
     else:
         made.set_weight(layer.weight.detach().cpu())
+    if not layer.weight.requires_grad:
+        made.requires_grad_(False)
+        if layer.bias is not None and made.bias is not None:
+            made.bias.requires_grad_(layer.bias.requires_grad)
     return made.to(layer.weight.device).train(layer.training)
 
 

@@ -79,33 +79,16 @@ def obstacle(layer: nn.Linear | nn.Conv2d, tile: TileConfig) -> str | None:
     if layer.weight.dtype != torch.float32 or layer.weight.is_meta:
         found = "no memory" if layer.weight.is_meta else str(layer.weight.dtype)
         return f"its weight has {found}, an array needs torch.float32"
-    if not layer.weight.requires_grad:
-        return "its weight is frozen, an array is always trained"
     return None if isinstance(layer, nn.Linear) else _convolution_obstacle(layer, tile)
 
 
 def _convolution_obstacle(layer: nn.Conv2d, tile: TileConfig) -> str | None:
-    if layer.padding_mode != "zeros":
-        return f"pads with {layer.padding_mode!r}, the analog layer with zeros"
-    if two(layer.dilation) != (1, 1):
-        return f"has dilation {two(layer.dilation)}, the analog layer (1, 1)"
-    if symmetric_padding(layer) is None:
-        return f"'same' padding of an even kernel {two(layer.kernel_size)} is not symmetric"
     update = tile.update
     by_patches = update.rule == "pulse_train" or not update.update_management
-    if layer.groups > 1 and tile.device.kind != "ideal" and (by_patches or tile.transfer):
+    by_patches |= tile.transfer is not None and not tile.transfer.units_in_mbatch
+    if layer.groups > 1 and tile.device.kind != "ideal" and by_patches:
         return f"has {layer.groups} groups, this tile's update needs 1"
     return None
-
-
-def symmetric_padding(layer: nn.Conv2d) -> tuple[int, int] | None:
-    """Zeros on each side in both directions; None where the sides differ."""
-    if layer.padding == "valid":
-        return 0, 0
-    if layer.padding == "same":  # torch asks for stride 1, and dilation is 1 here
-        rows, columns = two(layer.kernel_size)
-        return (rows // 2, columns // 2) if rows % 2 and columns % 2 else None
-    return two(layer.padding)
 
 
 def two(value: Any) -> tuple[int, int]:
@@ -175,8 +158,8 @@ def tied(
         elif analog_bias and layer.bias is not None:
             if len(along) > 1 or len(owners[id(layer.bias)]) > 1:
                 faults[path] = "what it shares allows no analog bias"
-            elif not layer.bias.requires_grad:
-                faults[path] = "its bias is frozen, an analog one is always trained"
+            elif layer.bias.requires_grad != layer.weight.requires_grad:
+                faults[path] = "its weight or its bias alone is frozen, an array is as a whole"
     return faults
 
 

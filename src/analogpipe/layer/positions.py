@@ -12,9 +12,9 @@ from torch import Tensor
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
 from analogpipe.tile.change import Products, Rounding
-from analogpipe.tile.config import UpdateConfig
 from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
+from analogpipe.tile.sections import UpdateConfig
 
 _TINY = 1e-30
 
@@ -66,8 +66,7 @@ class Positions:
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
-        x_top = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
-        x_top = x_top.clamp_min(1.0) if self.analog_bias else x_top
+        x_top = self._top(x_sizes)
         needed = self.windows.by_group(e_sizes).amax(2).mul_(x_top).mul_(lr / g)
         limit, longest = config.desired_bl, float(needed.max())
         if longest > limit:
@@ -82,7 +81,28 @@ class Positions:
         wanted = self._gradient(e, x).mul_(-lr / (2 * g))
         activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
-        return Products(activity, wanted, of_rows.mul_(lr / g), of_columns)
+        sent = self._slots(lengths)
+        return Products(activity, wanted, of_rows.mul_(lr / g), of_columns, sent)
+
+    def _slots(self, lengths: Tensor | None) -> Tensor | int:
+        """Slots of the trains of all positions; of several groups, which fire side by side, the mean."""
+        if lengths is None:
+            return self.e.numel() // self.e.shape[1]
+        return (lengths.sum() / self.windows.groups).to(torch.int64)
+
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest sizes under each position, image by image and row by row; of all groups."""
+        return self._top(self.x.abs()).amax(1).flatten(), self.e.abs().amax(1).flatten()
+
+    def times(self, factors: Tensor) -> "Positions":
+        """Return the change with the error signals of each position times its factor."""
+        maps = factors.view(self.e.shape[0], 1, *self.e.shape[2:])
+        return replace(self, e=self.e * maps)
+
+    def _top(self, x_sizes: Tensor) -> Tensor:
+        """The largest input of each position and group, (b, groups, h', w')."""
+        found = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
+        return found.clamp_min(1.0) if self.analog_bias else found
 
     def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
         """Return the exact gradient for the array, (out, columns)."""

@@ -1,12 +1,11 @@
 """What a pipeline knows of layers whose weights are no parameters, such as analog ones."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
 
-@runtime_checkable
 class ArrayLayer(Protocol):
     """A module with weights in arrays of its own, which learns by updates and not by gradients.
 
@@ -25,9 +24,26 @@ class ArrayLayer(Protocol):
     def weights(self) -> list[Tensor]:
         """Return the live tensors of the weights that a forward pass reads."""
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Return the tensors of its arrays, as any module does."""
+
     def whole(self) -> list[tuple[Tensor, Tensor]] | None:
         """Return the parameters that stand for weights in an optimizer, each with what its array holds
         of them already: the weight is the sum. None where an optimizer cannot reach the weights."""
+
+
+_NAMES = ("update", "pending_state", "load_pending", "weights", "whole")
+
+
+def is_array_layer(module: nn.Module) -> bool:
+    """Whether a module is such a layer, by what its class offers."""
+    kind = type(module)
+    return all(hasattr(kind, name) for name in _NAMES)
+
+
+def array_layers(module: nn.Module) -> list[ArrayLayer]:
+    """Return the parts of ``module`` that are such layers."""
+    return [cast(ArrayLayer, part) for part in module.modules() if is_array_layer(part)]
 
 
 @runtime_checkable

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.layer import array_layers
 
 LearningRate = Callable[[int], float]
 
@@ -63,12 +63,7 @@ class Prediction:
         self._gaps = gaps
         self._decay = decay
         self._weights: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-        self._weights += [
-            weight
-            for part in module.modules()
-            if isinstance(part, ArrayLayer)
-            for weight in part.weights()
-        ]
+        self._weights += [weight for layer in array_layers(module) for weight in layer.weights()]
         self._current = [w.detach().clone() for w in self._weights]
         self.velocity = [torch.zeros_like(w) for w in self._current]
 

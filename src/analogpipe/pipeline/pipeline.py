@@ -7,9 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.inspection import refuse_modules, refuse_surroundings
+from analogpipe.pipeline.layout import dense, packed, unpacked
 from analogpipe.pipeline.mitigation import LearningRate, Prediction
 from analogpipe.pipeline.optimizer import Make
-from analogpipe.pipeline.stage import Loss, Stage, StageError, under
+from analogpipe.pipeline.randomness import Draws, undisturbed
+from analogpipe.pipeline.stage import Loss, Stage, under
 from analogpipe.schedule.modes import MODE
 from analogpipe.schedule.staleness import counted_versions
 from analogpipe.schedule.table import Action, Schedule, validate
@@ -29,6 +33,14 @@ class Executed(NamedTuple):
     version: int
 
 
+class Message(NamedTuple):
+    """What goes from a stage to a neighbour: an output or the gradient for it, and the state of its
+    micro-batch's random stream if any stage so far has drawn from it."""
+
+    tensor: Tensor
+    random: Tensor | None = None
+
+
 class Pipeline:
     """Stages, the messages between them, and the schedule that they follow.
 
@@ -37,7 +49,8 @@ class Pipeline:
     a sequence of such functions, one per stage. ``prediction`` is the decay of the moving average
     from which stages with a delay predict the weights of their forwards (see mitigation), None for
     no prediction. ``optimizer`` makes the optimizer of a stage's parameters (see optimizer), plain SGD
-    where it is not given.
+    where it is not given. ``seed`` is that of the streams from which stages draw, e.g. for
+    dropout (see randomness).
 
     A table that cannot run is refused with ScheduleError. ``only`` limits the execution to one
     stage (0-based); who passes it must carry the messages.
@@ -53,6 +66,7 @@ class Pipeline:
         lr: LearningRate | Sequence[LearningRate],
         prediction: float | None = None,
         optimizer: Make | None = None,
+        seed: int = 0,
         trace: bool = False,
         only: int | None = None,
     ) -> None:
@@ -60,9 +74,8 @@ class Pipeline:
         count = schedule.stages
         if len(stages) != count:
             raise StageError(f"{len(stages)} modules given, the schedule has {count} stages")
-        self._rates = [lr] * count if callable(lr) else list(lr)
-        if len(self._rates) != count:
-            raise StageError(f"{len(self._rates)} learning rates given for {count} stages")
+        refuse_modules(stages)
+        self._rates = _of_stages(lr, count)
         stash = MODE[schedule.name].stashes
         if prediction is not None and stash:
             raise StageError("prediction is for modes with live weights, not for async-stash")
@@ -70,6 +83,7 @@ class Pipeline:
         self.clock = 0
         self.trace: list[Executed] | None = [] if trace else None
         self._batch = batch
+        self._ran = False
         self._stages: dict[int, Stage] = {}
         self._delayed: dict[int, bool] = {}
         for i in range(count) if only is None else [only]:
@@ -85,16 +99,22 @@ class Pipeline:
                 else Prediction(stages[i], gaps.tolist(), prediction),
                 optimizer=optimizer,
             )
+        self._device = next(iter(self._stages.values())).device
+        self._batch_draws = Draws(seed, "batch", self._device)
+        self._draws = {
+            (what, i): Draws(seed, what, stage.device)
+            for i, stage in self._stages.items()
+            for what in ("forward", "backward")
+        }
         here = slice(None) if only is None else schedule.stage == only + 1
         columns = (schedule.clock, schedule.stage, schedule.kind, schedule.micro_batch)
         self._table = tuple(column[here] for column in columns)
-        self.losses = torch.full(
-            (schedule.micro_batches,), float("nan"), device=_device(stages[-1])
-        )
+        shape, device = (schedule.micro_batches,), _device(stages[-1])
+        self.losses = torch.full(shape, float("nan"), device=device)
         self._kept_from: dict[int, int] = {}
         self._finished = np.zeros(count + 1, dtype=np.int64)  # backwards by stage, before the clock
-        self._outputs: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
-        self._gradients: dict[int, dict[int, Tensor]] = {i: {} for i in range(count)}
+        self._outputs: dict[int, dict[int, Message]] = {i: {} for i in range(count)}
+        self._gradients: dict[int, dict[int, Message]] = {i: {} for i in range(count)}
         self._targets: dict[int, Tensor] = {}
 
     @property
@@ -104,6 +124,16 @@ class Pipeline:
 
     def run(self, until: int | None = None) -> None:
         """Execute all actions with clock < ``until`` (all when None) that were not yet executed."""
+        refuse_surroundings(self._device)
+        for stage in self.stages:
+            stage.begin()
+        for draws in (self._batch_draws, *self._draws.values()):
+            draws.look_again()
+        with undisturbed(self._device, others=not self._ran):
+            self._execute(until)
+        self._ran = True
+
+    def _execute(self, until: int | None) -> None:
         end = self.schedule.cycles if until is None else min(until, self.schedule.cycles)
         first, last = (int(a) for a in np.searchsorted(self._table[0], [self.clock, end]))
         self._find_kept(first, last)
@@ -138,39 +168,68 @@ class Pipeline:
         self._finished += np.bincount(stage[kind == Action.B], minlength=len(self._finished))
 
     def _forward(self, stage: Stage, i: int, b: int) -> None:
+        given: Tensor | None = None
         if i == 0:
-            x, self._targets[b] = self._batch(b)
+            x, self._targets[b] = self._data(b)
         else:
-            x = self._take_output(i - 1, b).requires_grad_()
+            x, given = self._take_output(i - 1, b)
+            _require_gradient(x, i)
+        last = i == self.schedule.stages - 1
+        target = self._take_target(b) if last else None
         keep = b >= self._kept_from[i]
-        if i < self.schedule.stages - 1:
-            self._put_output(i, b, stage.forward(b, x, keep=keep).contiguous())
+        draws = self._draws["forward", i]
+        if draws.none:
+            y = stage.forward(b, x, target, keep=keep)
         else:
-            self.losses[b] = stage.forward(b, x, self._take_target(b), keep=keep)
+            with draws.of(b, given) as draw:
+                y = stage.forward(b, x, target, keep=keep)
+            given = draw.after
+            if draw.before is not None:
+                stage.drawn(b, draw.before)
+        if last:
+            self.losses[b] = y
+        else:
+            self._put_output(i, b, Message(dense(y), given))
 
     def _backward(self, stage: Stage, i: int, b: int) -> None:
-        gradient = self._take_gradient(i, b) if i < self.schedule.stages - 1 else None
-        gradient = stage.backward(b, gradient)
-        if gradient is not None:
-            self._put_gradient(i - 1, b, gradient.contiguous())
+        gradient = given = None
+        if i < self.schedule.stages - 1:
+            gradient, given = self._take_gradient(i, b)
+        draws = self._draws["backward", i]
+        if draws.none:
+            gradient = stage.backward(b, gradient)
+        else:
+            with draws.of(b, given) as draw:
+                gradient = stage.backward(b, gradient)
+            given = draw.after
+        if i > 0:
+            assert gradient is not None  # what is no first stage has an input that requires one
+            self._put_gradient(i - 1, b, Message(dense(gradient), given))
+
+    def _data(self, b: int) -> tuple[Tensor, Tensor]:
+        """Input and target of a micro-batch, a function of ``b`` even if they are drawn."""
+        if self._batch_draws.none:
+            return self._batch(b)
+        with self._batch_draws.of(b, None):
+            return self._batch(b)
 
     # Messages: the output of stage i is kept under i, so is the gradient for that output.
 
-    def _put_output(self, i: int, b: int, output: Tensor) -> None:
+    def _put_output(self, i: int, b: int, output: Message) -> None:
         self._outputs[i][b] = output
 
-    def _take_output(self, i: int, b: int) -> Tensor:
+    def _take_output(self, i: int, b: int) -> Message:
         return self._outputs[i].pop(b)
 
-    def _put_gradient(self, i: int, b: int, gradient: Tensor) -> None:
+    def _put_gradient(self, i: int, b: int, gradient: Message) -> None:
         self._gradients[i][b] = gradient
 
-    def _take_gradient(self, i: int, b: int) -> Tensor:
+    def _take_gradient(self, i: int, b: int) -> Message:
         return self._gradients[i].pop(b)
 
     def _take_target(self, b: int) -> Tensor:
         target = self._targets.pop(b, None)
-        return self._batch(b)[1] if target is None else target
+        return self._data(b)[1] if target is None else target
 
     def mean_loss(self, first: int, last: int) -> float:
         """Mean loss of the micro-batches first <= b < last, each at its own forward."""
@@ -190,7 +249,10 @@ class Pipeline:
             state |= {f"stage.{i + 1}.{name}": t for name, t in stage.state_dict().items()}
         for kind, boxes in (("output", self._outputs), ("gradient", self._gradients)):
             for i, box in boxes.items():
-                state |= {f"{kind}.{i + 1}.{b}": t.detach().clone() for b, t in box.items()}
+                for b, (tensor, random) in box.items():
+                    state |= packed(f"{kind}.{i + 1}.{b}", tensor)
+                    if random is not None:
+                        state[f"{kind}_random.{i + 1}.{b}"] = random
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -203,16 +265,34 @@ class Pipeline:
         for i, stage in self._stages.items():
             stage.load_state_dict(under(state, f"stage.{i + 1}."))
             if i > 0:
-                _restore(self._outputs[i - 1], under(state, f"output.{i}."))
-            _restore(self._gradients[i], under(state, f"gradient.{i + 1}."))
+                _restore(self._outputs[i - 1], state, "output", i)
+            _restore(self._gradients[i], state, "gradient", i + 1)
 
     def close(self) -> None:
         """Say that the work is done."""
 
 
-def _restore(box: dict[int, Tensor], messages: dict[str, Tensor]) -> None:
+def _of_stages(lr: LearningRate | Sequence[LearningRate], count: int) -> list[LearningRate]:
+    rates = [lr] * count if callable(lr) else list(lr)
+    if len(rates) != count:
+        raise StageError(f"{len(rates)} learning rates given for {count} stages")
+    return rates
+
+
+def _restore(box: dict[int, Message], state: dict[str, Tensor], kind: str, stage: int) -> None:
+    random = under(state, f"{kind}_random.{stage}.")
     box.clear()
-    box.update((int(b), t.clone()) for b, t in messages.items())
+    for b in {key.partition(".")[0] for key in under(state, f"{kind}.{stage}.")}:
+        box[int(b)] = Message(unpacked(state, f"{kind}.{stage}.{b}"), random.get(b))
+
+
+def _require_gradient(x: Tensor, stages_before: int) -> None:
+    if not (x.is_floating_point() or x.is_complex()):
+        raise StageError(
+            f"stage {stages_before} gives {x.dtype}, through which no gradient passes; allowed is to "
+            "keep what makes whole numbers and what takes them in one stage"
+        )
+    x.requires_grad_()
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -24,8 +24,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.pipeline.stage import StageError
+from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.layout import laid, order
+from analogpipe.pipeline.pipeline import Message, Pipeline
 from analogpipe.pipeline.watchdog import ALL, Watch
 from analogpipe.schedule.table import Action, Schedule
 
@@ -33,7 +34,9 @@ LIMIT = 20.0
 """Seconds without progress after which a stage counts as stalled. One action must take less."""
 
 _TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-_HEADER = 10
+_DIMENSIONS = 8
+_HEADER = 3 + 2 * _DIMENSIONS
+"""Type, length of the random state behind each message, dimensions, shape, order in memory."""
 
 
 def make_pipeline(
@@ -71,29 +74,36 @@ def total(value: int) -> int:
 
 
 class _Sender:
-    """Messages of one shape to a peer, without waiting for it."""
+    """Messages of one form to a peer, without waiting for it."""
 
     def __init__(self, peer: int, group: dist.ProcessGroup | None) -> None:
         self._peer = peer
         self._group = group
-        self._form: tuple[torch.dtype, torch.Size] | None = None
+        self._form: tuple[torch.dtype, torch.Size, int, list[int]] | None = None
         self._sent: deque[tuple[dist.Work, Tensor]] = deque()
 
-    def put(self, message: Tensor) -> None:
-        form = (message.dtype, message.shape)
+    def put(self, message: Message) -> None:
+        tensor, random = message
+        dimensions = order(tensor)
+        tensor = tensor.permute(dimensions)
+        form = (tensor.dtype, tensor.shape, 0 if random is None else len(random), dimensions)
         if self._form is None:
             self._form = form
             header = torch.zeros(_HEADER, dtype=torch.int64)
-            header[: message.dim() + 2] = torch.tensor(
-                [_TYPES.index(message.dtype), message.dim(), *message.shape]
-            )
-            self._send(header.to(message.device))
+            shape = [*tensor.shape, *[0] * (_DIMENSIONS - tensor.dim())]
+            fields = [_TYPES.index(tensor.dtype), form[2], tensor.dim(), *shape, *dimensions]
+            header[: len(fields)] = torch.tensor(fields)
+            self._send(header.to(tensor.device))
         elif self._form != form:
             raise StageError(
-                f"messages between processes have one type and shape, found {form}, "
-                f"the first was {self._form}: give micro-batches of one size"
+                "messages between processes have one type, shape, layout and length of random state, found "
+                f"{form}, the first was {self._form}: give micro-batches of one size, and layers "
+                "that draw always or never"
             )
-        self._send(message)
+        if random is None:
+            self._send(tensor)
+        else:
+            self._send(torch.cat([_bytes(tensor), random.to(tensor.device)]))
 
     def _send(self, message: Tensor) -> None:
         while self._sent and self._sent[0][0].is_completed():
@@ -118,16 +128,16 @@ class _Receiver:
         self._group = group
         self._clocks = clocks  # of the action of the peer that sends message 0, 1, ...
         self._device = device
-        self.box: dict[int, Tensor] = {}
+        self.box: dict[int, Message] = {}
         self.received = 0
-        self._form: tuple[torch.dtype, list[int]] | None = None
+        self._form: tuple[torch.dtype, list[int], int, list[int]] | None = None
         self._next: tuple[dist.Work, Tensor] | None = None
 
     def sent_before(self, clock: int) -> int:
         """Number of messages that the peer has sent before a clock."""
         return int(np.searchsorted(self._clocks, clock))
 
-    def take(self, b: int) -> Tensor:
+    def take(self, b: int) -> Message:
         while b not in self.box:
             self._receive()
         return self.box.pop(b)
@@ -142,7 +152,7 @@ class _Receiver:
             self._next = self._ask()
         work, message = self._next
         work.wait()
-        self.box[self.received] = message
+        self.box[self.received] = self._opened(message)
         self.received += 1
         self._next = self._ask() if self.received < len(self._clocks) else None
 
@@ -150,12 +160,28 @@ class _Receiver:
         if self._form is None:
             header = torch.zeros(_HEADER, dtype=torch.int64, device=self._device)
             dist.recv(header, self._peer, group=self._group)
-            kind, dim, *shape = header.tolist()
-            self._form = _TYPES[kind], shape[:dim]
-        message = torch.empty(self._form[1], dtype=self._form[0], device=self._device)
+            kind, random, dim, *rest = header.tolist()
+            dimensions = rest[_DIMENSIONS : _DIMENSIONS + dim]
+            self._form = _TYPES[kind], rest[:dim], random, dimensions
+        dtype, shape, random, _ = self._form
+        message = torch.empty(shape, dtype=dtype, device=self._device)
+        if random:
+            message = torch.cat([_bytes(message), message.new_empty(random, dtype=torch.uint8)])
         work = dist.irecv(message, self._peer, group=self._group)
         assert work is not None
         return work, message
+
+    def _opened(self, message: Tensor) -> Message:
+        assert self._form is not None
+        dtype, shape, random, dimensions = self._form
+        if not random:
+            return Message(laid(message, dimensions))
+        tensor = message[:-random].clone().view(dtype).view(shape)
+        return Message(laid(tensor, dimensions), message[-random:].cpu())
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 class ProcessPipeline(Pipeline):
@@ -182,8 +208,6 @@ class ProcessPipeline(Pipeline):
         self._rank, self._last = rank, world - 1
         self._watch = _connect(rank, world, limit)
         _open.add(id(self))
-        tensors = [*stages[rank].parameters(), *stages[rank].buffers()]
-        self._device = tensors[0].device if tensors else torch.device("cpu")
         backend = "nccl" if self._device.type == "cuda" else "gloo"
         # one group per direction: nccl runs the messages of a group in the order of their calls
         down, up = (dist.new_group(backend=backend) for _ in range(2))
@@ -214,19 +238,19 @@ class ProcessPipeline(Pipeline):
             traceback.print_exc()
             self._watch.fail(f"stage {self._rank + 1} failed: {type(error).__name__}: {error}")
 
-    def _put_output(self, i: int, b: int, output: Tensor) -> None:
+    def _put_output(self, i: int, b: int, output: Message) -> None:
         self._to_next.put(output)
         self._watch.progress += 1
 
-    def _take_output(self, i: int, b: int) -> Tensor:
+    def _take_output(self, i: int, b: int) -> Message:
         with self._watch.waiting_for(i + 1):
             return self._inputs.take(b)
 
-    def _put_gradient(self, i: int, b: int, gradient: Tensor) -> None:
+    def _put_gradient(self, i: int, b: int, gradient: Message) -> None:
         self._to_previous.put(gradient)
         self._watch.progress += 1
 
-    def _take_gradient(self, i: int, b: int) -> Tensor:
+    def _take_gradient(self, i: int, b: int) -> Message:
         with self._watch.waiting_for(i + 2):
             return self._errors.take(b)
 
@@ -307,9 +331,9 @@ def _leave(watch: Watch) -> None:
 def _send_any(message: Tensor, peer: int) -> None:
     """Send a tensor of any shape over the default group, and wait until it is gone."""
     sender = _Sender(peer, dist.group.WORLD)
-    sender.put(message.cpu().contiguous())
+    sender.put(Message(message.cpu().contiguous()))
     sender.flush()
 
 
 def _receive_any(peer: int) -> Tensor:
-    return _Receiver(peer, dist.group.WORLD, (0,), torch.device("cpu")).take(0)
+    return _Receiver(peer, dist.group.WORLD, (0,), torch.device("cpu")).take(0).tensor

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from analogpipe.pipeline.layer import ArrayLayer
+from analogpipe.pipeline.errors import StageError
+from analogpipe.pipeline.inspection import Inspection, Steady
+from analogpipe.pipeline.layer import array_layers
+from analogpipe.pipeline.layout import dense, order, packed, unpacked
 from analogpipe.pipeline.mitigation import Prediction
 from analogpipe.pipeline.optimizer import Make, StageOptimizer
+from analogpipe.pipeline.randomness import get_state, set_state
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 _Saved = tuple[Tensor, int]
-
-
-class StageError(ValueError):
-    """A module or a call that a stage cannot handle."""
+_KNOWN = (None, False, True)
 
 
 @dataclass(slots=True)
@@ -29,8 +30,11 @@ class _Flight:
     target: Tensor | None
     version: int
     kept: bool = True
+    random: Tensor | None = None  # state of the generators at its start, if the forward has drawn
     y: Tensor | None = None
     saved: list[_Saved] = field(default_factory=list)
+    hooked: bool = False
+    gradient: list[Tensor] = field(default_factory=list)  # for x, as it comes
 
 
 class Stage:
@@ -59,9 +63,11 @@ class Stage:
         self.loss = loss
         self.stash = stash
         self.prediction = prediction
+        tensors = [*module.parameters(), *module.buffers()]
+        self.device = tensors[0].device if tensors else torch.device("cpu")
         self.version = 0
         self.accumulated = 0
-        self.analog = [part for part in module.modules() if isinstance(part, ArrayLayer)]
+        self.analog = array_layers(module)
         if stash and self.analog:
             raise StageError(
                 "async-stash copies weights, which analog arrays cannot: found "
@@ -76,11 +82,28 @@ class Stage:
         )
         self._held()
         self._in_flight: dict[int, _Flight] = {}
+        self._inspection: Inspection | None = Inspection(module)
+        self._copies_input = False
+        self._steady = Steady(module)
+        self._lays_gradients_anew: bool | None = None
         arrays = [buffer for layer in self.analog for buffer in layer.buffers()]
         self._live = frozenset(
             t.untyped_storage().data_ptr() for t in (*module.parameters(), *arrays)
         )
         self._buffers = frozenset(t.untyped_storage().data_ptr() for t in module.buffers())
+
+    def begin(self) -> None:
+        """Make sure that gradients go where updates find them, whatever was done to them meanwhile."""
+        trainable = [p for p in self.module.parameters() if p.requires_grad]
+        if len(trainable) != len(self.parameters) or any(map(_differ, trainable, self.parameters)):
+            raise StageError(
+                "other parameters are trainable than when the pipeline was made; allowed is to "
+                "freeze and to thaw before that"
+            )
+        for p, gradient in zip(self.parameters, self._gradients, strict=True):
+            p.grad = gradient
+        if self._gradients and not self.accumulated:
+            torch._foreach_zero_(self._gradients)
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -99,6 +122,7 @@ class Stage:
         if b in self._in_flight:
             raise StageError(f"micro-batch {b} is in flight already")
         flight = self._in_flight[b] = _Flight(x, target, self.version, keep)
+        flight.hooked = x.requires_grad and self._lays_gradients_anew is not False
         if not keep:
             return self._run(b, flight).detach()
         saved, live, buffers, stash = flight.saved, self._live, self._buffers, self.stash
@@ -119,7 +143,9 @@ class Stage:
     def _run(self, b: int, flight: _Flight) -> Tensor:
         shift = nullcontext() if self.prediction is None else self.prediction.applied(b)
         with shift:
-            y = self.module(flight.x)
+            if flight.hooked:
+                flight.x.register_hook(flight.gradient.append)  # type: ignore[no-untyped-call]
+            y = self._apply(flight.x)
         if not isinstance(y, Tensor):
             raise StageError(f"stages exchange one tensor, the module gave {type(y).__name__}")
         if self.loss is not None:
@@ -128,6 +154,21 @@ class Stage:
             y = self.loss(y, flight.target)
         flight.y = y
         return y
+
+    def _apply(self, x: Tensor) -> Tensor:
+        """Run the module. Its input is the message, and data of others: no module may write to it."""
+        if self._inspection is None:
+            y: Tensor = self.module(x.clone() if self._copies_input else x)
+            return y
+        y = self._inspection.forward(x)
+        self._copies_input = self._inspection.changes_input
+        if self._inspection.done:
+            self._inspection = None
+        return y
+
+    def drawn(self, b: int, state: Tensor) -> None:
+        """Note the state of the generators with which the forward of ``b`` began to draw."""
+        self._in_flight[b].random = state
 
     def backward(self, b: int, grad: Tensor | None = None) -> Tensor | None:
         """Finish micro-batch ``b``: add to the gradients (digital) and pending updates (analog).
@@ -140,11 +181,26 @@ class Stage:
             raise StageError(f"micro-batch {b} is not in flight, its forward must come first")
         flight.saved.clear()  # the graph frees them one by one from here on
         if flight.y.requires_grad:
-            torch.autograd.backward(flight.y, grad)
+            with self._steady.over_backward() if self._steady else nullcontext():
+                torch.autograd.backward(flight.y, grad)
         self.accumulated += 1
         if flight.x.requires_grad and flight.x.grad is None:
             raise StageError("the output of the stage does not depend on its input")
-        return flight.x.grad
+        return self._gradient(flight)
+
+    def _gradient(self, flight: _Flight) -> Tensor | None:
+        """Return the gradient for the input in the layout that it came with.
+
+        Where torch accumulates it, it gets the layout of the input. Whether that is another one shows
+        the first time; a hook, which takes its time, gets it before that.
+        """
+        laid_anew = flight.x.grad
+        if laid_anew is None or not flight.gradient:
+            return laid_anew
+        (gradient,) = flight.gradient
+        if self._lays_gradients_anew is None:
+            self._lays_gradients_anew = order(dense(gradient)) != order(laid_anew)
+        return gradient
 
     def used_version(self, b: int) -> int:
         """Version of the weights that the backward of ``b`` uses, were it to run now."""
@@ -214,7 +270,9 @@ class Stage:
             if not isinstance(value, Tensor):
                 raise StageError(f"the module's state {name!r} is no tensor")
             state[f"module.{name}"] = value
-        state["counters"] = torch.tensor([self.version, self.accumulated])
+        state["counters"] = torch.tensor(
+            [self.version, self.accumulated, _KNOWN.index(self._lays_gradients_anew)]
+        )
         state["in_flight"] = torch.tensor([*self._in_flight], dtype=torch.int64)
         if self.accumulated:
             state |= {f"gradient.{i}": g for i, g in enumerate(self._gradients)}
@@ -228,11 +286,13 @@ class Stage:
             if not flight.kept:
                 raise StageError(f"micro-batch {b} was run without keeping its activations")
             prefix = f"flight.{b}."
-            facts = [flight.version, int(flight.x.requires_grad)]
+            facts = [flight.version, flight.x.requires_grad, flight.hooked]
             state[prefix + "facts"] = torch.tensor(facts)
-            state[prefix + "x"] = flight.x
+            state |= packed(prefix + "x", dense(flight.x))
             if flight.target is not None:
                 state[prefix + "target"] = flight.target
+            if flight.random is not None:
+                state[prefix + "random"] = flight.random
             state |= {f"{prefix}saved.{i}": t for i, (t, _) in enumerate(flight.saved)}
         return {
             name: t.detach().clone(memory_format=torch.contiguous_format)
@@ -247,12 +307,13 @@ class Stage:
         the replay leaves no trace in buffers or noise streams.
         """
         self._in_flight.clear()
-        random_state = torch.get_rng_state()
+        outside = get_state(self.device)
+        self._lays_gradients_anew = _KNOWN[state["counters"][2]]
         for b in state["in_flight"].tolist():
             self._in_flight[b] = self._replay(b, under(state, f"flight.{b}."))
-        torch.set_rng_state(random_state)
+        set_state(outside, self.device)
         self.module.load_state_dict(under(state, "module."))
-        self.version, self.accumulated = state["counters"].tolist()
+        self.version, self.accumulated, _ = state["counters"].tolist()
         for i, gradient in enumerate(self._gradients):
             if self.accumulated:
                 gradient.copy_(state[f"gradient.{i}"])
@@ -268,9 +329,12 @@ class Stage:
             self.prediction.load([velocity[str(i)] for i in range(len(velocity))])
 
     def _replay(self, b: int, state: dict[str, Tensor]) -> _Flight:
-        version, needs_gradient = state["facts"].tolist()
-        x = state["x"].clone().requires_grad_(bool(needs_gradient))
-        flight = _Flight(x, state.get("target"), version)
+        version, needs_gradient, hooked = state["facts"].tolist()
+        x = unpacked(state, "x").requires_grad_(bool(needs_gradient))
+        flight = _Flight(x, state.get("target"), version, random=state.get("random"))
+        flight.hooked = bool(hooked)
+        if flight.random is not None:
+            set_state(flight.random, self.device)
         stored = [
             state[f"saved.{i}"] for i in range(sum(key.startswith("saved.") for key in state))
         ]
@@ -290,6 +354,10 @@ class Stage:
         with saved_tensors_hooks(pack, _unpack):
             self._run(b, flight)
         return flight
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    return one is not other
 
 
 def _unpack(item: Any) -> Tensor:

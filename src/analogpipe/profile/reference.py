@@ -6,6 +6,7 @@ from typing import Any
 from analogpipe.device.presets import PRESETS
 from analogpipe.profile.profile import Profile
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.presets import RULES
 
 HEAD = """# Configuration
 
@@ -20,7 +21,7 @@ def devices_schema() -> dict[str, Any]:
     """Return the schema of a devices file: tiles by name, each maybe a preset with changes."""
     tile = TileConfig.model_json_schema()
     definitions = tile.pop("$defs")
-    tile["properties"] = {"preset": {"enum": [*PRESETS]}, **tile["properties"]}
+    tile["properties"] = {"preset": {"enum": [*PRESETS, *RULES]}, **tile["properties"]}
     return {
         "$defs": {**definitions, "TileConfig": tile},
         "additionalProperties": {"$ref": "#/$defs/TileConfig"},

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from analogpipe.hardware.config import Hardware
+from analogpipe.results.hardware import costs
 from analogpipe.results.run import FinishedRun
 from analogpipe.results.tables import to_target
 
@@ -29,12 +31,18 @@ def summary(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def compare(one: FinishedRun, two: FinishedRun, target: float | None = None) -> pd.DataFrame:
+def compare(
+    one: FinishedRun,
+    two: FinishedRun,
+    target: float | None = None,
+    hardware: Hardware | None = None,
+) -> pd.DataFrame:
     """Compare two runs: a row per quantity, with columns quantity, one, two, ratio (two over one).
 
     First come the keys of the configuration that differ, without ratio. Samples and cycles are
     those to ``target``, a test accuracy, NaN where it was not reached; when it is not given, to the
-    highest accuracy that both reach.
+    highest accuracy that both reach. With ``hardware``, seconds and joules there are compared, too; a
+    FileError is raised for a run that did not count its events.
     """
     if target is None:
         target = min(run.metrics["test_accuracy"].max() for run in (one, two))
@@ -45,23 +53,29 @@ def compare(one: FinishedRun, two: FinishedRun, target: float | None = None) -> 
         for key in keys
         if configs[0].get(key) != configs[1].get(key)
     ]
-    results = [_results(run, target) for run in (one, two)]
+    results = [_results(run, target, hardware) for run in (one, two)]
     for name, first in results[0].items():
         second = results[1][name]
         rows.append((name, first, second, second / first if first else float("nan")))
     return pd.DataFrame(rows, columns=["quantity", "one", "two", "ratio"], dtype=object)
 
 
-def _results(run: FinishedRun, target: float) -> dict[str, float]:
+def _results(run: FinishedRun, target: float, hardware: Hardware | None) -> dict[str, float]:
     metrics = run.metrics.assign(device="", mode="", stages=0, seed=0)
     reached = to_target(metrics, target).iloc[0]
-    return {
+    found = {
         "final test accuracy": float(run.metrics["test_accuracy"].iloc[-1]),
         "best test accuracy": float(run.metrics["test_accuracy"].max()),
         "final training loss": float(run.metrics["train_loss"].iloc[-1]),
         f"samples to {target:.4g}": float(reached["samples"]),
         f"cycles to {target:.4g}": float(reached["cycles"]),
     }
+    if hardware is not None:
+        on = run.on_hardware(hardware, run.config.stages, run.config.split)
+        for name, value in costs(run, on, float(reached["samples"])).items():
+            what = name.replace("_to_target", f" to {target:.4g}")
+            found[f"{what}, {hardware.name}"] = value
+    return found
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

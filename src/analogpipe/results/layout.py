@@ -25,6 +25,8 @@ THEORY = ("tables/theory_rates", "tables/theory_price", "tables/theory_targets",
           "tables/theory_floor", "tables/theory_network", "tables/theory_interaction",
           "tables/theory_checks", "tables/table3")  # fmt: skip
 """Made from the runs of the theory's experiments."""
+HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane")
+"""Seconds and joules on accelerators, made from the events of the runs."""
 EVIDENCE = (*SCHEDULES, "tables/runs", "tables/targets")
 """What claims are judged by,"""
 THEORY_EVIDENCE = ("tables/table3", "tables/theory_checks")
@@ -43,6 +45,10 @@ FIGURES = {
     "fig3_convergence": ("tables/runs", "tables/targets"),
     "fig4_accuracy": ("tables/table2",),
     "fig5_speedup": ("tables/targets", "tables/table1"),
+    "fig11_hardware_speedup": ("tables/hardware",),
+    "fig12_hardware_target": ("tables/hardware",),
+    "fig13_hardware_stages": ("tables/hardware_stages",),
+    "fig14_hardware_plane": ("tables/hardware_plane",),
 }
 """The tables that a figure is drawn from; fig. 2 is of a profile with analog devices."""
 THEORY_FIGURES = {

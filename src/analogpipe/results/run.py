@@ -1,6 +1,7 @@
 """Finished runs on disk, one folder each, wherever they are: find and read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,12 @@ from typing import Any
 import pandas as pd
 
 from analogpipe.files import FileError
+from analogpipe.hardware.config import Hardware
+from analogpipe.hardware.layers import LayerError, Stage, cut
+from analogpipe.hardware.record import from_record
+from analogpipe.hardware.run import OnHardware
 from analogpipe.profile.profile import METRICS, Run
+from analogpipe.profile.rule import of_tile
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import from_text
 from analogpipe.settings import checked
@@ -26,6 +32,34 @@ class FinishedRun:
     def schedule(self) -> Schedule:
         """Return the schedule that was executed. Raises FileError or ScheduleError."""
         return read_schedule(self.folder / "schedule.txt")
+
+    def network(self) -> list[Stage]:
+        """Return the blocks of the network with the pulses that the run has sent, for the cost model.
+
+        Raises FileError for a run of a version that did not count them.
+        """
+        found = self.record.get("network")
+        try:
+            if not isinstance(found, list):
+                raise LayerError(
+                    "found no network in it, the run is of a version without; run it anew"
+                )
+            return from_record(found)
+        except LayerError as error:
+            raise FileError(f"{self.folder}/run.json: {error}") from None
+
+    def on_hardware(
+        self, hardware: Hardware, stages: int, split: Sequence[int] | None
+    ) -> OnHardware:
+        """Return the network of the run, in so many stages, on an accelerator; a digital run as if its
+        layers were in arrays that learn by plain pulses, of the accelerator's length.
+
+        Raises FileError, PartitionError, or RuleError where the update rule has no costs.
+        """
+        cut_up = cut(self.network(), stages, split)
+        return OnHardware(
+            cut_up, of_tile(self.config.tile), hardware, self.config.training.micro_batch
+        )
 
 
 def find(root: Path) -> list[Path]:

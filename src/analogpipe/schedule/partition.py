@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 
 class PartitionError(ValueError):
@@ -52,3 +53,24 @@ def from_sizes(sizes: Sequence[int], blocks: int, stages: int) -> list[range]:
 def stage_costs(costs: Sequence[float], parts: Sequence[range]) -> list[float]:
     """Cost of each stage of a partition, the sum over its blocks."""
     return [sum(costs[i] for i in part) for part in parts]
+
+
+class Balance(NamedTuple):
+    """How equal stages are."""
+
+    slowest_to_mean: float
+    """1 where all take the same time."""
+    ceiling: float
+    """Speed-up over no pipeline that the slowest stage allows, at most the number of stages."""
+
+
+def balance(costs: Sequence[float]) -> Balance:
+    """Return how equal stages of these costs are.
+
+    A pipeline that is always full is as fast as its slowest stage; without one a micro-batch takes
+    as long as all stages together. Raises PartitionError.
+    """
+    slowest = max(costs, default=0.0)
+    if not 0 < slowest < float("inf") or min(costs) < 0:
+        raise PartitionError(f"costs are {list(costs)}, allowed is 0 or more, finite, one above 0")
+    return Balance(slowest * len(costs) / sum(costs), sum(costs) / slowest)

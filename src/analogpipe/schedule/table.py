@@ -119,6 +119,18 @@ def build(mode: str, stages: int, micro_batches: int, mini_batch: int = 1) -> Sc
     return schedule
 
 
+def common_clocks(one: Schedule, other: Schedule) -> int:
+    """Return the number of clocks, from the first on, in which two schedules do the same."""
+    count = min(len(one.clock), len(other.clock))
+    names = ("clock", "stage", "kind", "micro_batch")
+    differs = np.zeros(count, dtype=np.bool_)
+    for name in names:
+        differs |= getattr(one, name)[:count] != getattr(other, name)[:count]
+    first = int(np.argmax(differs)) if differs.any() else count
+    ends = [s.clock[first] if first < len(s.clock) else s.cycles for s in (one, other)]
+    return int(min(ends))
+
+
 def _key(clock: Ints, stage: Ints, kind: Ints, stages: int) -> Ints:
     """A number per action that sorts by clock, kind, stage."""
     return (clock * len(Action) + kind) * (stages + 1) + stage

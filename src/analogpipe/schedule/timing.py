@@ -179,6 +179,32 @@ def period(
     return max(both[m] + after[m] for m in stages)
 
 
+def duration(
+    mode: str,
+    micro_batches: int,
+    mini_batch: int,
+    forward: Sequence[float],
+    backward: Sequence[float],
+    update: Sequence[float],
+    *,
+    accumulate: Sequence[float],
+    program: Sequence[float],
+) -> float:
+    """Makespan of a run of any length, for stages of any times.
+
+    Its beginning and end are simulated, for some micro-batches more than the stages hold; each of
+    the others adds a ``period``. Exact for equal stages and for a run that is simulated as a whole.
+    Raises ScheduleError.
+    """
+    check_sizes(mode, len(forward), micro_batches, mini_batch)
+    costs, after = (forward, backward, update), {"accumulate": accumulate, "program": program}
+    simulated = mini_batch * max(2, -(-8 * len(forward) // mini_batch)) + micro_batches % mini_batch
+    table = build(mode, len(forward), min(micro_batches, simulated), mini_batch)
+    further = max(0, micro_batches - simulated)
+    whole = simulate(table, *costs, **after).makespan
+    return whole + further * period(mode, mini_batch, *costs, **after) if further else whole
+
+
 def _check(schedule: Schedule, costs: Sequence[float]) -> list[float]:
     if len(costs) != schedule.stages:
         raise ScheduleError(f"{len(costs)} costs given for {schedule.stages} stages")

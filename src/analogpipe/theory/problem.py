@@ -21,7 +21,8 @@ from analogpipe.profile.theory import Theory
 from analogpipe.schedule.staleness import delay
 from analogpipe.seeds import generator
 from analogpipe.theory.bounds import BLOCKS, Constants
-from analogpipe.tile.config import TileConfig, UpdateConfig
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import UpdateConfig
 
 INPUTS = 16
 SMALLEST = 0.25  # smallest eigenvalue of the Hessian; the largest, L, is 1

@@ -34,7 +34,8 @@ from analogpipe.theory.problem import (
     loss,
     rates_problem,
 )
-from analogpipe.tile.config import ReadoutConfig, TileConfig, digital
+from analogpipe.tile.config import TileConfig, digital
+from analogpipe.tile.sections import ReadoutConfig
 
 
 def linear(tau: float, dw_min: float, out_noise: float = 0.0) -> TileConfig:

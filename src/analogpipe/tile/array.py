@@ -30,6 +30,8 @@ class Array(nn.Module):
     """What reads see, (out, in)."""
     residual: nn.Parameter | None
     """In its place a gradient is wanted; None where the array takes the change itself."""
+    slots: Tensor
+    """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
 
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()
@@ -40,6 +42,8 @@ class Array(nn.Module):
         self._shape = weight.shape
         self.register_parameter("residual", None)
         self.keep(weight)
+        # int64, which no cast of a module changes
+        self.register_buffer("slots", torch.zeros(1, dtype=torch.int64))
         self.register_load_state_dict_post_hook(_loaded)  # type: ignore[no-untyped-call]
 
     @classmethod

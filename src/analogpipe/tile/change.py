@@ -7,17 +7,19 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.sections import UpdateConfig
 
 
 class Products(NamedTuple):
-    """Expected pulses of all elements, as :meth:`analogpipe.tile.update.Updater.apply_products` takes
-    them."""
+    """Expected pulses of all elements, ``sizes`` and ``signed`` (out, in): half the pulses and half
+    the wanted change, in pulses; the mean probability of a slot is ``of_rows[k] of_columns[j]``."""
 
     sizes: Tensor
     signed: Tensor
     of_rows: Tensor
     of_columns: Tensor
+    slots: Tensor | int
+    """Slots of all pulse trains, () int64; 0 where they are counted already."""
 
 
 Rounding = Callable[[Tensor, tuple[int, ...]], Tensor]
@@ -49,6 +51,12 @@ class Change(Protocol):
     def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
         """Return the expected pulses, or None where they are to be found from the samples."""
 
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest size of ``x`` and of ``e`` in each sample, (b,) each."""
+
+    def times(self, factors: Tensor) -> "Change":
+        """Return the change with the error signals of each sample times its factor (b,)."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -79,3 +87,11 @@ class Samples:
 
     def products(self, lr: float, granularity: float, config: UpdateConfig) -> None:
         """Return None: :class:`analogpipe.tile.update.Updater` forms them block by block."""
+
+    def largest(self) -> tuple[Tensor, Tensor]:
+        """Return the largest sizes."""
+        return self.x.abs().amax(1), self.e.abs().amax(1)
+
+    def times(self, factors: Tensor) -> "Samples":
+        """Return the change with other error signals."""
+        return Samples(self.x, self.e * factors.unsqueeze(1))

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from analogpipe.tile.config import MappingConfig
+from analogpipe.tile.sections import MappingConfig
 
 
 class Scales(nn.Module):

@@ -121,7 +121,8 @@ class MixedPrecisionArray(Array):
             self._send_mean(unit, row, count, gain)
         else:
             numbers = row, count, gain, self.config.update.desired_bl
-            found = self.kernels.take(self.residual, unit, *numbers, self.streams["update"])
+            stream = self.streams["update"]
+            found = self.kernels.take(self.residual, unit, *numbers, stream, self.slots)
             if len(found[0]) or isinstance(self.target, PairArray):  # which counts updates
                 self.target.fire(*found)
         if waited or count < rows:

@@ -84,22 +84,24 @@ class PairArray(Array):
         elif config.rule == "pulse_train":
             x, e = change.samples()
             numbers = lr, granularity, config
-            pulse_trains(self.weight, x, e, self, *numbers, self.streams["update"], self.kernels)
+            how = self.streams["update"], self.kernels, self.slots
+            pulse_trains(self.weight, x, e, self, *numbers, *how)
         else:
             self._apply_products(self._products(*change.samples(), lr))
         self.finish()
 
     def _products(self, x: Tensor, e: Tensor, lr: float) -> Products:
         """Expected pulses of a micro-batch, x (b, in), e (b, out)."""
-        signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x)
+        signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x, self.slots)
         x = self.kernels.condition(x, e, lr, self.device.granularity, self.config.update, signals)
         half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
         wanted = torch.mm(signals.e.t(), x)
         of_columns, of_rows = self.kernels.chances(signals)
-        return Products(half, wanted, of_rows, of_columns)
+        return Products(half, wanted, of_rows, of_columns, 0)
 
     def _apply_products(self, products: Products) -> None:
-        sizes, signed, of_rows, of_columns = products
+        sizes, signed, of_rows, of_columns, sent = products
+        self.slots += sent
         pulses = torch.cat([sizes + signed, sizes - signed]).clamp_(min=0)
         if self.config.update.rule == "mean":
             steps = self.response.steps(self.state, torch.empty_like(self.response.base))
@@ -165,7 +167,7 @@ class PairArray(Array):
     def expect(self, pulses: Tensor) -> None:
         """Move all pairs by expected ``pulses`` (out, in), negative for those of ``g-``."""
         half = pulses / 2
-        self._apply_products(Products(half.abs(), half, pulses[:, 0], pulses[0]))
+        self._apply_products(Products(half.abs(), half, pulses[:, 0], pulses[0], 0))
         self.finish()
 
     def finish(self) -> None:

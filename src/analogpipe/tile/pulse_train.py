@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from analogpipe.tile.config import UpdateConfig
 from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.signals import Signals
 
 
@@ -29,15 +29,16 @@ def pulse_trains(
     config: UpdateConfig,
     generator: torch.Generator,
     kernels: Kernels,
+    slots: Tensor,
 ) -> Tensor:
     """Update ``weight`` (out, in) in place, sample by sample and slot by slot: x (b, in), e (b, out).
 
     In each slot, row k fires with probability ``|e_k| sqrt(lr / g BL) / r`` and column j with
     ``|x_j| sqrt(lr / g BL) r`` (:mod:`analogpipe.tile.signals`); where both fire the element gets one
     pulse, in the direction of ``-x e``. Elements on a line fire together, as in AIHWKit.
-    Returns which elements were pulsed (boolean).
+    The slots of all trains are added to ``slots``. Returns which elements were pulsed (boolean).
     """
-    signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], weight)
+    signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], weight, slots)
     x = kernels.condition(x, e, lr, granularity, config, signals)
     touched = torch.zeros_like(weight, dtype=torch.bool)
     for i, length in enumerate(signals.lengths.tolist()):

@@ -9,7 +9,7 @@ from torch import Tensor
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
-from analogpipe.tile.change import Change
+from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
@@ -58,6 +58,7 @@ class PulsedArray(Array):
             self.config.update,
             self.streams["update"],
             kernels=self.kernels,
+            slots=self.slots,
         )
 
     def change(self, change: Change, lr: float) -> None:
@@ -66,7 +67,7 @@ class PulsedArray(Array):
         if products is None:
             self.updater.apply(*change.samples(), lr)
         else:
-            self.updater.apply_products(*products)
+            self.updater.apply_products(products)
 
     @cached_property
     def elements(self) -> Any:
@@ -81,7 +82,7 @@ class PulsedArray(Array):
         """Move all elements by expected ``pulses`` (out, in), negative for down, without noise."""
         half = pulses / 2
         rows, columns = pulses[:, 0], pulses[0]
-        self.updater.apply_products(half.abs(), half, rows, columns)
+        self.updater.apply_products(Products(half.abs(), half, rows, columns, 0))
 
 
 class RewrittenArray(PulsedArray):
@@ -131,4 +132,5 @@ class RewrittenArray(PulsedArray):
             self.weight,
             self.device.write_noise,
             self.kernels,
+            self.slots,
         )

@@ -9,8 +9,8 @@ bound the row is read again at half the input (bound management).
 import torch
 from torch import Tensor
 
-from analogpipe.tile.config import ReadoutConfig
 from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.sections import ReadoutConfig
 
 
 def read(

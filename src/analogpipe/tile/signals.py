@@ -42,19 +42,25 @@ class Signals:
     of_columns: Tensor
     """Parts of ``sums[1]`` for columns (in,) and rows (out,): after ``chances`` its factors."""
     of_rows: Tensor
+    slots: Tensor
+    """Slots of all trains so far (1,) int64: no scratch memory, ``condition`` adds ``lengths``."""
 
     @classmethod
-    def space(cls, samples: int, inputs: int, outputs: int, like: Tensor) -> "Signals":
-        """Return work space for ``samples`` signals."""
+    def space(
+        cls, samples: int, inputs: int, outputs: int, like: Tensor, slots: Tensor
+    ) -> "Signals":
+        """Return work space for ``samples`` signals, whose slots are added to ``slots``."""
         shape = (samples, inputs + outputs)
         signed, sizes = scratch("signed", shape, like), scratch("sizes", shape, like)
         lengths, sums = scratch("lengths", shape[:1], like), scratch("sums", (2, shape[1]), like)
         x, e = torch.split(signed, [inputs, outputs], 1)
         x_sizes, e_sizes = torch.split(sizes, [inputs, outputs], 1)
         of_columns, of_rows = torch.split(sums[1], [inputs, outputs])
-        return cls(signed, sizes, lengths, sums, x, e, x_sizes, e_sizes, of_columns, of_rows)
+        views = x, e, x_sizes, e_sizes, of_columns, of_rows
+        return cls(signed, sizes, lengths, sums, *views, slots)
 
     @cached_property
-    def arrays(self) -> tuple[Array, Array, Array, Array]:
-        """``signed``, ``sizes``, ``lengths`` and ``sums`` as arrays; in main memory."""
-        return array(self.signed), array(self.sizes), array(self.lengths), array(self.sums)
+    def arrays(self) -> tuple[Array, Array, Array, Array, Array]:
+        """``signed``, ``sizes``, ``lengths``, ``sums`` and ``slots`` as arrays; in main memory."""
+        numbers = array(self.lengths), array(self.sums), array(self.slots)
+        return array(self.signed), array(self.sizes), *numbers

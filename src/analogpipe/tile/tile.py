@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from analogpipe.device.parameters import Ideal
 from analogpipe.files import excerpt
+from analogpipe.tile.agad import AgadArray
 from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Samples
+from analogpipe.tile.chopped import ChoppedArray
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.ideal import IdealArray
 from analogpipe.tile.mapping import Scales
@@ -24,6 +26,8 @@ from analogpipe.tile.weight import Weight
 ARRAYS: tuple[type[Array], ...] = (
     MixedPrecisionArray,
     TikiTakaArray,
+    ChoppedArray,
+    AgadArray,
     PairArray,
     IdealArray,
     RewrittenArray,

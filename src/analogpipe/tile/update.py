@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from analogpipe.device.response import Response
-from analogpipe.tile.config import UpdateConfig
+from analogpipe.tile.change import Products
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.noise import rewrite
 from analogpipe.tile.pulse_train import pulse_trains
+from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.signals import Signals
 
 BLOCK = 2**18
@@ -33,6 +34,7 @@ class Updater:
         visible: where writing is noisy, what reads see: ``weight`` plus normal noise of
             ``write_noise`` (weight units), drawn anew where an element is pulsed.
         kernels: what does the work; by default what suits ``weight``.
+        slots: to which the slots of all pulse trains are added (1,) int64.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Updater:
         visible: Tensor | None = None,
         write_noise: float = 0.0,
         kernels: Kernels | None = None,
+        slots: Tensor | None = None,
     ) -> None:
         self.response, self.granularity = response, granularity
         self.config, self.generator = config, generator
         self._weight, self._visible, self._write_noise = weight, visible, write_noise
         self._kernels = kernels = kernels or kernels_of(weight)
+        self._slots = weight.new_zeros(1, dtype=torch.int64) if slots is None else slots
         self._outputs, inputs = weight.shape
         self._spaces: dict[int, tuple[Signals, list[tuple[Tensor, Tensor]]]] = {}
         at_once = max(1, BLOCK * torch.get_num_threads() // inputs)
@@ -79,22 +83,41 @@ class Updater:
             wanted = torch.mm(e_signed, x, out=block.wanted)
             block.change(half, wanted, slots, self.generator)
 
+    def products(self, x: Tensor, e: Tensor, lr: float, first: Tensor) -> tuple[Products, Products]:
+        """Return the expected pulses of a micro-batch, x (b, in), e (b, out), in two parts.
+
+        The first is what an element gets of the samples for which its column in ``first`` (b, in) is
+        true. The probability of a slot is estimated over both.
+        """
+        signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x, self._slots)
+        x = self._kernels.condition(x, e, lr, self.granularity, self.config, signals)
+        of_columns, of_rows = (factors.clone() for factors in self._kernels.chances(signals))
+        sizes, signed = signals.e_sizes.t(), signals.e.t()
+        before, after = (
+            Products(
+                torch.mm(sizes, signals.x_sizes * part),
+                torch.mm(signed, x * part),
+                of_rows,
+                of_columns,
+                0,
+            )
+            for part in (first, ~first)
+        )
+        return before, after
+
     def _pulse_trains(self, x: Tensor, e: Tensor, lr: float) -> None:
         weight, visible, generator = self._weight, self._visible, self.generator
         before = None if visible is None else weight.clone()
         numbers = lr, self.granularity, self.config
-        touched = pulse_trains(weight, x, e, self.response, *numbers, generator, self._kernels)
+        how = generator, self._kernels, self._slots
+        touched = pulse_trains(weight, x, e, self.response, *numbers, *how)
         if visible is not None and before is not None:
             rewrite(visible, before, weight, touched, self._write_noise, generator)
 
-    def apply_products(
-        self, sizes: Tensor, signed: Tensor, of_rows: Tensor, of_columns: Tensor
-    ) -> None:
-        """Apply an update of which the products are known (as a convolution gives them).
-
-        ``sizes`` and ``signed`` (out, in): half the pulses and half the wanted change, in pulses;
-        the mean probability of a slot is ``of_rows[k] of_columns[j]``.
-        """
+    def apply_products(self, products: Products) -> None:
+        """Apply an update of which the products are known (as a convolution gives them)."""
+        sizes, signed, of_rows, of_columns, sent = products
+        self._slots += sent
         slots = (of_columns, of_rows) if self.config.rule == "pulsed" else None
         for block in self._blocks:
             block.change(sizes[block.rows], signed[block.rows], slots, self.generator)
@@ -103,7 +126,7 @@ class Updater:
         """Work space for the signals of a batch, and their rows (sizes, signed) for each block."""
         samples, inputs = x.shape
         if samples not in self._spaces:
-            signals = Signals.space(samples, inputs, self._outputs, x)
+            signals = Signals.space(samples, inputs, self._outputs, x, self._slots)
             e_sizes, e_signed = signals.e_sizes.t(), signals.e.t()
             rows = [block.rows for block in self._blocks]
             self._spaces[samples] = signals, [(e_sizes[r], e_signed[r]) for r in rows]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from analogpipe.device.response import Response
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import compiled, plain
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 
@@ -33,7 +33,8 @@ class Kernels(Protocol):
         config: UpdateConfig,
         out: Signals,
     ) -> Tensor:
-        """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry.
+        """Scale and clip the signals ``x`` (b, in) and ``e`` (b, out) to what pulse trains can carry,
+        and count their slots.
 
         Returns ``x`` as clipped: itself under update management, which clips ``e`` alone.
         """
@@ -96,6 +97,7 @@ class Kernels(Protocol):
         gain: float,
         limit: int,
         generator: torch.Generator,
+        slots: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Take whole pulses off ``count`` rows of ``residual`` (out, in) in place, in turn from row
         ``first`` on; return what they make the device do: flat places (n,) int64 and their pulses
@@ -103,7 +105,8 @@ class Kernels(Protocol):
 
         An element loses ``n = trunc(residual / unit)`` of ``unit`` (out,). Its row is written by a train
         of ``m = min(ceil(max|n| gain), limit)`` slots, in each of which it fires with probability
-        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost.
+        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost. Adds the
+        ``m`` of the rows that are written to ``slots`` (1,).
         """
 
     def elements(self, response: Response) -> Any:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from analogpipe.device.response import Response
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.kernels import loops, plain, programming
 from analogpipe.tile.kernels import maps as loops_of_maps
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY, UNIT
 from analogpipe.tile.scratch import kept, scratch
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 ROOM = 512
@@ -207,13 +207,16 @@ def take(
     gain: float,
     limit: int,
     generator: torch.Generator,
+    slots: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Take whole pulses off rows of a residual, in one pass (scratch memory)."""
     rows, columns = residual.shape
     space = kept(("take", rows, columns), lambda: _Room(rows, columns, residual))
     numbers = first, count, gain, limit
     words = space.seed.draw(generator)
-    found = programming.take(array(residual), array(unit), *numbers, words, *space.arrays)
+    found = programming.take(
+        array(residual), array(unit), *numbers, words, *space.arrays, array(slots)
+    )
     increment_version(residual)
     return space.places[:found], space.pulses[:found]
 

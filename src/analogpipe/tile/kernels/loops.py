@@ -100,7 +100,9 @@ def add_normal(out: Array, factor: float, words: Array, seed: int, start: int) -
             part[k] += deviation * t * bent
 
 
-@compiled("void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], f8, i8, b1, b1)")
+@compiled(
+    "void(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[::1], f4[:,::1], i8[::1], f8, i8, b1, b1)"
+)
 def condition(
     x: Array,
     e: Array,
@@ -108,6 +110,7 @@ def condition(
     sizes: Array,
     lengths: Array,
     sums: Array,
+    slots: Array,
     factor: float,
     limit: int,
     balance: bool,
@@ -115,8 +118,9 @@ def condition(
 ) -> None:
     """Clip ``x`` (b, in) and ``factor e`` (b, out) to what pulse trains of at most ``limit`` carry.
 
-    Results: ``signed`` and ``sizes`` (b, in + out), the ``lengths`` (b,) of the trains, and ``sums``
-    (2, in + out): of the sizes, and the mean probabilities of a slot. ``factor`` is ``-lr / 2g``. With
+    Results: ``signed`` and ``sizes`` (b, in + out), the ``lengths`` (b,) of the trains, which are
+    added to ``slots`` (1,), and ``sums`` (2, in + out): of the sizes, and the mean probabilities of a
+    slot. ``factor`` is ``-lr / 2g``. With
     ``balance`` no ``x`` is clipped, and its part of ``signed`` is left as it was.
     """
     samples, inputs = x.shape
@@ -137,6 +141,7 @@ def condition(
         needed = _TWO * x_max * e_max
         length = min(max(np.ceil(needed), _ONE), longest) if shorten else longest
         lengths[s] = length
+        slots[0] += np.int64(length)
         bound = longest / (_TWO * max(x_max, _TINY))
         if not balance:
             reach = np.sqrt(length / (_TWO * abs(scale)))

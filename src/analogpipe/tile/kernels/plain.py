@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from analogpipe.device.response import Response, mix
-from analogpipe.tile.config import ReadoutConfig, UpdateConfig
 from analogpipe.tile.noise import ANY, UNIT, Fill, Uniform16, rewrite
 from analogpipe.tile.scratch import scratch
+from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 _TINY = 1e-30
@@ -41,6 +41,7 @@ def condition(
     x_max = out.x_sizes.amax(1)
     lengths = torch.mul(out.e_sizes.amax(1), x_max, out=out.lengths).mul_(2).ceil_()
     lengths.clamp_(1 if config.update_bl_management else limit, limit)
+    out.slots.add_(lengths.sum().to(torch.int64))
     if config.update_management:
         clipped = x.detach()
         bound = (limit / 2 / x_max.clamp_min_(_TINY)).unsqueeze(1)
@@ -143,20 +144,23 @@ def take(
     gain: float,
     limit: int,
     generator: torch.Generator,
+    slots: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Take whole pulses off rows of a residual; also how many pulses each element gets for them."""
     outputs, inputs = residual.shape
     rows = torch.arange(first, first + count, device=residual.device) % outputs
     whole = torch.trunc(residual[rows] / unit[rows].unsqueeze(1))
     residual[rows] -= whole * unit[rows].unsqueeze(1)
-    largest = whole.abs().amax(1, keepdim=True).double().clamp_(min=1)
+    top = whole.abs().amax(1, keepdim=True).double()
+    largest = top.clamp(min=1)
     needed = largest * gain
-    slots = needed.ceil().clamp_(max=limit)
-    share = (needed / slots).clamp_(max=1)
+    length = needed.ceil().clamp_(max=limit)
+    slots.add_((length * (top > 0)).sum().to(torch.int64))
+    share = (needed / length).clamp_(max=1)
     row, column = whole.nonzero(as_tuple=True)
     signed = whole[row, column]
     chance = signed.abs() / largest[row, 0] * share[row, 0]
-    fired = torch.binomial(slots[row, 0], chance, generator=generator)
+    fired = torch.binomial(length[row, 0], chance, generator=generator)
     some = fired > 0
     pulses = (fired * signed.sign())[some].to(torch.int32)
     return (rows[row] * inputs + column)[some], pulses
