@@ -59,8 +59,9 @@ def test_pulses_are_binomial(kernels: Kernels, gain: float, limit: int) -> None:
     wanted = torch.tensor([[9.5, 0.0, -0.9, 3.2, -6.7], [-1.2, 1.9, 0.4, -1.0, 0.0]])
     repeats, unit = 20_000, torch.tensor([0.01, 0.25])
     residual = (wanted * unit.unsqueeze(1)).repeat(repeats, 1)
+    slots = torch.zeros(1, dtype=torch.int64)
     units = unit.repeat(repeats)
-    places, pulses = kernels.take(residual, units, 0, 2 * repeats, gain, limit, generator(1))
+    places, pulses = kernels.take(residual, units, 0, 2 * repeats, gain, limit, generator(1), slots)
     left = (wanted - wanted.trunc()) * unit.unsqueeze(1)
     torch.testing.assert_close(residual[:2], left, rtol=0, atol=1e-6)
     assert torch.equal(residual, residual[:2].repeat(repeats, 1))
@@ -69,9 +70,10 @@ def test_pulses_are_binomial(kernels: Kernels, gain: float, limit: int) -> None:
     counts = counts.view(repeats, 2, 5)
     whole = wanted.trunc()
     largest = whole.abs().amax(1, keepdim=True).double()
-    slots = (largest * gain).ceil().clamp(max=limit)
-    chance = whole.abs() / largest * (largest * gain / slots).clamp(max=1)
-    mean, spread = slots * chance * whole.sign(), (slots * chance * (1 - chance)).sqrt()
+    length = (largest * gain).ceil().clamp(max=limit)
+    assert int(slots) == repeats * int(length.sum())
+    chance = whole.abs() / largest * (largest * gain / length).clamp(max=1)
+    mean, spread = length * chance * whole.sign(), (length * chance * (1 - chance)).sqrt()
     assert bool(((counts.mean(0) - mean).abs() <= 4.5 * spread / repeats**0.5 + 1e-9).all())
     error = spread.square() * (3 / repeats) ** 0.5
     assert bool(((counts.var(0) - spread.square()).abs() <= 4.5 * error + 1e-3).all())
@@ -79,8 +81,10 @@ def test_pulses_are_binomial(kernels: Kernels, gain: float, limit: int) -> None:
 
 @pytest.mark.parametrize("kernels", BOTH, ids=["compiled", "plain"])
 def test_rows_are_taken_in_turn(kernels: Kernels) -> None:
-    residual = torch.full((4, 3), 0.025)
-    places, pulses = kernels.take(residual, torch.full((4,), 0.01), 3, 2, 1.0, 31, generator(1))
+    residual, slots = torch.full((4, 3), 0.025), torch.zeros(1, dtype=torch.int64)
+    places, pulses = kernels.take(
+        residual, torch.full((4,), 0.01), 3, 2, 1.0, 31, generator(1), slots
+    )
     assert sorted(places.tolist()) == [0, 1, 2, 9, 10, 11]
     assert pulses.tolist() == [2] * 6
     assert residual[1:3].eq(0.025).all()
@@ -110,7 +114,7 @@ def test_pulses_in_one_loop_are_those_of_torch(device: Pulsed) -> None:
         found = []
         for kernels in BOTH:
             weight = start.clone()
-            kernels.pulse(weight, response, places, pulses, generator(5))
+            kernels.pulse(weight, kernels.elements(response), places, pulses, generator(5))
             found.append(weight - start)
         if noise == 0:
             torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)

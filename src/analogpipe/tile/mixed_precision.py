@@ -100,10 +100,10 @@ class MixedPrecisionArray(Array):
             self._programmed = self.residual._version
 
     def _send(self, alpha: Tensor | None) -> None:
-        rule, rows = self.rule, self.weight.shape[0]
-        row, waited = self.position.tolist()
+        rule, position, rows = self.rule, self.position, self.residual.shape[0]
+        row, waited = position.tolist()
         if waited + 1 < rule.transfer_every:
-            self.position[1] += 1
+            position[1] += 1
             return
         count = rows if rule.n_rows_per_transfer < 0 else min(rule.n_rows_per_transfer, rows)
         if rule.random_row and count < rows:
@@ -121,17 +121,12 @@ class MixedPrecisionArray(Array):
             self._send_mean(unit, row, count, gain)
         else:
             numbers = row, count, gain, self.config.update.desired_bl
-            found = self.kernels.take(self.residual, unit, *numbers, self.streams["update"])
-            self.target.fire(*found)
-            self._count(*found)
-        self.position.copy_(torch.tensor([(row + count) % rows, 0]))
-
-    def _count(self, places: Tensor, pulses: Tensor) -> None:
-        """Count the slots that were needed: rows are written in turn, each by its longest train."""
-        rows = torch.div(places, self.weight.shape[1], rounding_mode="floor")
-        longest = pulses.new_zeros(self.weight.shape[0])
-        longest.scatter_reduce_(0, rows, pulses.abs(), "amax")
-        self.slots += longest.sum()
+            stream = self.streams["update"]
+            found = self.kernels.take(self.residual, unit, *numbers, stream, self.slots)
+            if len(found[0]) or isinstance(self.target, PairArray):  # which counts updates
+                self.target.fire(*found)
+        if waited or count < rows:
+            position.copy_(torch.tensor([(row + count) % rows, 0]))
 
     def _send_mean(self, unit: Tensor, row: int, count: int, gain: float) -> None:
         """Send the expected pulses, without noise."""

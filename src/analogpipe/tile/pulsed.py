@@ -1,6 +1,7 @@
 """The array of pulsed elements, and the same where writing is noisy."""
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,9 +69,14 @@ class PulsedArray(Array):
         else:
             self.updater.apply_products(products)
 
+    @cached_property
+    def elements(self) -> Any:
+        """The elements as whole pulses move them."""
+        return self.kernels.elements(self.response)
+
     def fire(self, places: Tensor, pulses: Tensor) -> None:
         """Give elements whole pulses: flat ``places`` (n,), ``pulses`` (n,), negative for down."""
-        self.kernels.pulse(self.weight, self.response, places, pulses, self.streams["update"])
+        self.kernels.pulse(self.weight, self.elements, places, pulses, self.streams["update"])
 
     def expect(self, pulses: Tensor) -> None:
         """Move all elements by expected ``pulses`` (out, in), negative for down, without noise."""
@@ -109,7 +115,7 @@ class RewrittenArray(PulsedArray):
     def fire(self, places: Tensor, pulses: Tensor) -> None:
         """Give elements whole pulses, and new noise."""
         stream = self.streams["update"]
-        self.kernels.pulse(self.state, self.response, places, pulses, stream)
+        self.kernels.pulse(self.state, self.elements, places, pulses, stream)
         noise = torch.empty(len(places), device=places.device)
         noise.normal_(0, self.device.write_noise, generator=stream)
         self.weight.view(-1)[places] = self.state.view(-1)[places] + noise

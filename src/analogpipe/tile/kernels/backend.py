@@ -1,6 +1,6 @@
 """The one choice between the two forms of the work on elements."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -97,6 +97,7 @@ class Kernels(Protocol):
         gain: float,
         limit: int,
         generator: torch.Generator,
+        slots: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Take whole pulses off ``count`` rows of ``residual`` (out, in) in place, in turn from row
         ``first`` on; return what they make the device do: flat places (n,) int64 and their pulses
@@ -104,13 +105,17 @@ class Kernels(Protocol):
 
         An element loses ``n = trunc(residual / unit)`` of ``unit`` (out,). Its row is written by a train
         of ``m = min(ceil(max|n| gain), limit)`` slots, in each of which it fires with probability
-        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost.
+        ``|n| / max|n|`` (less, where ``m`` was rounded up); what exceeds ``limit`` is lost. Adds the
+        ``m`` of the rows that are written to ``slots`` (1,).
         """
+
+    def elements(self, response: Response) -> Any:
+        """Return the elements of an array in the form that :meth:`pulse` takes."""
 
     def pulse(
         self,
         state: Tensor,
-        response: Response,
+        elements: Any,
         places: Tensor,
         pulses: Tensor,
         generator: torch.Generator,

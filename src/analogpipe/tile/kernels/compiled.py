@@ -186,6 +186,19 @@ def add_scaled_normal(maps: Tensor, deviation: Tensor, generator: torch.Generato
     increment_version(maps)
 
 
+class _Room:
+    """Work space of :func:`take` for one shape."""
+
+    def __init__(self, rows: int, columns: int, like: Tensor) -> None:
+        # an element more: loops write before they know whether it counts
+        size = rows * columns + 1
+        self.places = scratch("places", (size,), like, torch.int64)
+        self.pulses = scratch("pulses", (size,), like, torch.int32)
+        self.seed = Seed(columns // 4 + 2, like)
+        room = scratch("due", (4, columns + 1), like, torch.int32)
+        self.arrays = array(room), array(self.places), array(self.pulses)
+
+
 def take(
     residual: Tensor,
     unit: Tensor,
@@ -194,37 +207,53 @@ def take(
     gain: float,
     limit: int,
     generator: torch.Generator,
+    slots: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Take whole pulses off rows of a residual, in one pass (scratch memory)."""
-    size, columns = residual.numel(), residual.shape[1]
-    # an element more: loops write before they know whether it counts
-    places = scratch("places", (size + 1,), residual, torch.int64)
-    pulses = scratch("pulses", (size + 1,), residual, torch.int32)
-    room = scratch("due", (4, columns + 1), residual, torch.int32)
-    words = kept(("due", columns), lambda: Seed(columns // 4 + 2, residual)).draw(generator)
+    rows, columns = residual.shape
+    space = kept(("take", rows, columns), lambda: _Room(rows, columns, residual))
     numbers = first, count, gain, limit
+    words = space.seed.draw(generator)
     found = programming.take(
-        array(residual), array(unit), *numbers, words, array(room), array(places), array(pulses)
+        array(residual), array(unit), *numbers, words, *space.arrays, array(slots)
     )
     increment_version(residual)
-    return places[:found], pulses[:found]
+    return space.places[:found], space.pulses[:found]
+
+
+class Elements:
+    """A response, and arrays of it where steps are linear in the weight."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self.arrays: tuple[Array, Array, Array, Array, Array] | None = None
+        if (linear := response.linear()) is not None:
+            base, offset, slope = (array(part.reshape(2, -1)) for part in (response.base, *linear))
+            bounds = array(response.low.reshape(-1)), array(response.high.reshape(-1))
+            self.arrays = base, offset, slope, *bounds
+
+
+def elements(response: Response) -> Elements:
+    """Return the elements in the form that :func:`pulse` takes."""
+    return Elements(response)
 
 
 def pulse(
-    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+    state: Tensor,
+    elements: Elements,
+    places: Tensor,
+    pulses: Tensor,
+    generator: torch.Generator,
 ) -> None:
     """Give elements their pulses: in one loop where steps are linear in the weight."""
-    linear = response.linear()
-    if linear is None:
+    response = elements.response
+    if elements.arrays is None:
         plain.pulse(state, response, places, pulses, generator)
         return
-    base, offset, slope = (array(part.reshape(2, -1)) for part in (response.base, *linear))
-    low, high = array(response.low.reshape(-1)), array(response.high.reshape(-1))
-    elements = base, offset, slope, low, high
     numbers = response.noise, response.additive
     words = _seed(state).draw(generator)
     where = array(places), array(pulses)
-    programming.pulse(array(state.view(-1)), *where, *elements, *numbers, words)
+    programming.pulse(array(state.view(-1)), *where, *elements.arrays, *numbers, words)
     increment_version(state)
 
 

@@ -144,29 +144,38 @@ def take(
     gain: float,
     limit: int,
     generator: torch.Generator,
+    slots: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Take whole pulses off rows of a residual; also how many pulses each element gets for them."""
     outputs, inputs = residual.shape
     rows = torch.arange(first, first + count, device=residual.device) % outputs
     whole = torch.trunc(residual[rows] / unit[rows].unsqueeze(1))
     residual[rows] -= whole * unit[rows].unsqueeze(1)
-    largest = whole.abs().amax(1, keepdim=True).double().clamp_(min=1)
+    top = whole.abs().amax(1, keepdim=True).double()
+    largest = top.clamp(min=1)
     needed = largest * gain
-    slots = needed.ceil().clamp_(max=limit)
-    share = (needed / slots).clamp_(max=1)
+    length = needed.ceil().clamp_(max=limit)
+    slots.add_((length * (top > 0)).sum().to(torch.int64))
+    share = (needed / length).clamp_(max=1)
     row, column = whole.nonzero(as_tuple=True)
     signed = whole[row, column]
     chance = signed.abs() / largest[row, 0] * share[row, 0]
-    fired = torch.binomial(slots[row, 0], chance, generator=generator)
+    fired = torch.binomial(length[row, 0], chance, generator=generator)
     some = fired > 0
     pulses = (fired * signed.sign())[some].to(torch.int32)
     return (rows[row] * inputs + column)[some], pulses
 
 
+def elements(response: Response) -> Response:
+    """Return the elements in the form that :func:`pulse` takes."""
+    return response
+
+
 def pulse(
-    state: Tensor, response: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
+    state: Tensor, elements: Response, places: Tensor, pulses: Tensor, generator: torch.Generator
 ) -> None:
     """Give elements their pulses, one after the other."""
+    response = elements
     # most pulses first: those that are left are the first ones
     counts, order = pulses.abs().sort(descending=True)
     places, up = places[order], pulses[order] > 0

@@ -63,7 +63,10 @@ def count_fired(
             fired[k] += np.int32(np.int32(bits[k]) < chances[k])
 
 
-@compiled("i8(f4[:,::1], f4[::1], i8, i8, f8, i8, u8[::1], i4[:,::1], i8[::1], i4[::1])", __file__)
+@compiled(
+    "i8(f4[:,::1], f4[::1], i8, i8, f8, i8, u8[::1], i4[:,::1], i8[::1], i4[::1], i8[::1])",
+    __file__,
+)
 def take(
     residual: Array,
     unit: Array,
@@ -75,13 +78,15 @@ def take(
     room: Array,
     places: Array,
     pulses: Array,
+    sent: Array,
 ) -> Any:
     """Take whole pulses of ``unit`` (out,) off ``count`` rows of ``residual`` (out, in) from row
     ``first`` on.
 
     Fills ``places`` (flat) and ``pulses`` (negative for down) of the elements that fire, and returns their
-    number. Bits follow from the first of ``words`` (in / 4 + 1); ``room`` is (4, in). Chances are rounded
-    to 2^-16 at random, so that their means are right.
+    number; adds the slots of the rows to ``sent`` (1,). Bits follow from the first of ``words``
+    (in / 4 + 1); ``room`` is (4, in). Chances are rounded to 2^-16 at random, so that their means are
+    right.
     """
     rows, columns = residual.shape
     seed, used = words[0], 1
@@ -100,6 +105,7 @@ def take(
         largest = np.trunc(top / one)
         needed = np.float64(largest) * gain
         slots = int(min(np.ceil(needed), np.float64(limit)))
+        sent[0] += slots
         share = np.float32(min(1.0, needed / slots) * 65536.0 / largest)
         wholes, chances, fired = room[1, :due], room[2, :due], room[3, :due]
         fill(words[: due // 4 + 1], seed, used)
