@@ -63,6 +63,23 @@ def count_fired(
             fired[k] += np.int32(np.int32(bits[k]) < chances[k])
 
 
+@compiled("void(f4[::1], f4, f4, i4[::1], i4[::1], i4[::1], u2[::1])", __file__)
+def chances_of(
+    line: Array, one: Any, share: Any, due: Array, wholes: Array, chances: Array, bits: Array
+) -> None:
+    """Take ``wholes`` of ``one`` off the elements ``due`` (n,) of a ``line``, and set their chances to
+    fire, in units of 2^-16: ``share`` for each whole, rounded at random, so that means are right."""
+    for k in range(due.shape[0]):
+        c = due[k]
+        whole = np.trunc(line[c] / one)
+        line[c] -= whole * one
+        wholes[k] = np.int32(whole)
+        chance = abs(whole) * share
+        rounded = np.int32(min(chance + np.float32(bits[k]) * _LAST, _FULL))
+        # certain up to rounding is certain
+        chances[k] = np.int32(65536) if chance > _CERTAIN else rounded
+
+
 @compiled(
     "i8(f4[:,::1], f4[::1], i8, i8, f8, i8, u8[::1], i4[:,::1], i8[::1], i4[::1], i8[::1])",
     __file__,
@@ -85,8 +102,7 @@ def take(
 
     Fills ``places`` (flat) and ``pulses`` (negative for down) of the elements that fire, and returns their
     number; adds the slots of the rows to ``sent`` (1,). Bits follow from the first of ``words``
-    (in / 4 + 1); ``room`` is (4, in). Chances are rounded to 2^-16 at random, so that their means are
-    right.
+    (in / 4 + 1); ``room`` is (4, in).
     """
     rows, columns = residual.shape
     seed, used = words[0], 1
@@ -110,16 +126,7 @@ def take(
         wholes, chances, fired = room[1, :due], room[2, :due], room[3, :due]
         fill(words[: due // 4 + 1], seed, used)
         used += due // 4 + 1
-        bits = words.view(np.uint16)
-        for k in range(due):
-            c = room[0, k]
-            whole = np.trunc(line[c] / one)
-            line[c] -= whole * one
-            wholes[k] = np.int32(whole)
-            chance = abs(whole) * share
-            rounded = np.int32(min(chance + np.float32(bits[k]) * _LAST, _FULL))
-            # certain up to rounding is certain
-            chances[k] = np.int32(65536) if chance > _CERTAIN else rounded
+        chances_of(line, one, share, room[0, :due], wholes, chances, words.view(np.uint16))
         if slots == 1 and share > _CERTAIN:
             fired[:] = 1
         else:
