@@ -15,6 +15,8 @@ FIGURES = {
                 "fig. 04: accuracy", "fig. 05: speedup"],
     "Theory": ["fig. 06: slopes", "fig. 07: floor", "fig. 08: price",
                "fig. 09: targets", "fig. 10: ablation"],
+    "Hardware": ["fig. 11: hardware_speedup", "fig. 12: hardware_target",
+                 "fig. 13: hardware_stages", "fig. 14: hardware_plane"],
     "Devices": ["linear-tau0.6"],
 }  # fmt: skip
 TABLES = {"Claims": ["claims"], "Tables": ["table 1", "table 2"], "Theory": ["table 3"]}

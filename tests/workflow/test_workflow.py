@@ -114,7 +114,8 @@ def test_every_output_is_there(finished):
     names = (
         "fig1_schedules", "fig2_device", "fig3_convergence", "fig4_accuracy", "fig5_speedup",
         "fig6_slopes", "fig7_floor", "fig8_price", "fig9_targets", "fig10_ablation",
-        "linear-tau0.6",
+        "fig11_hardware_speedup", "fig12_hardware_target", "fig13_hardware_stages",
+        "fig14_hardware_plane", "linear-tau0.6",
     )  # fmt: skip
     assert figures == {name + kind for name in names for kind in (".pdf", ".png")}
     for path in drawn:
@@ -191,7 +192,7 @@ def test_another_size_of_the_theory_runs_only_the_theory(finished, edited_in_pla
 def test_a_profile_without_theory_has_none_of_its_jobs(edited, tmp_path):
     jobs = planned(tmp_path, profile=edited("theory", ...))
     assert not [rule for rule in jobs if rule.startswith("theory")]
-    assert (jobs["figure"], jobs["claims"]) == (5, 1)
+    assert (jobs["figure"], jobs["claims"]) == (9, 1)
 
 
 def test_another_target_trains_nothing(finished, edited_in_place):
@@ -204,7 +205,7 @@ def test_another_target_trains_nothing(finished, edited_in_place):
 def test_figures_are_drawn_from_tables_alone(finished):
     result = snakemake(finished, "--dry-run", "--forceall", profile=PROFILE)
     inputs = re.findall(r"rule (?:\w+_)?figure:\n +input: (.*)", result.stdout + result.stderr)
-    assert len(inputs) == 11
+    assert len(inputs) == 15
     for line in inputs:
         for path in line.split(", "):
             assert re.search(

@@ -190,6 +190,8 @@ def table_options(wildcards, input):
 
 def figure_category(wildcards):
     """Place of a figure in the report."""
+    if "hardware" in wildcards.figure:
+        return "Hardware"
     return "Theory" if wildcards.figure in THEORY_FIGURES else "Figures"
 
 
