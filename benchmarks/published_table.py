@@ -269,7 +269,8 @@ def execute(todo: list[Cell], options: argparse.Namespace) -> None:
                 print(cell.name, flush=True)
                 busy[cell.name] = spawn.Process(target=train, args=(cell, options))
                 busy[cell.name].start()
-            wait([process.sentinel for process in busy.values()], deadline - time.monotonic())
+            if busy:
+                wait([process.sentinel for process in busy.values()], deadline - time.monotonic())
     finally:
         for process in busy.values():
             process.terminate()
