@@ -88,13 +88,13 @@ def _path(low: float, read: float) -> tuple[Trajectory, np.ndarray]:
 
 def test_a_bound_needs_evidence_against_all_other_explanations() -> None:
     kind = KINDS["constant_step"]
-    assert reached(kind, *_path(0.1, 0.02), LOW)
-    assert not reached(kind, *_path(-9.0, 0.02), LOW)
+    assert reached(kind, *_path(0.1, 0.02), LOW, alone=True)
+    assert not reached(kind, *_path(-9.0, 0.02), LOW, alone=True)
     # a noise that is taken for far too small makes any bound likely: it has to be fitted anew
     path, phi = _path(-9.0, 0.02)
     phi[NOISE] -= 1.5
     phi[LOW] += 0.03
-    assert not reached(kind, path, phi, LOW)
+    assert not reached(kind, path, phi, LOW, alone=True)
 
 
 def test_a_bound_that_most_elements_leave_open_is_undetermined() -> None:

@@ -31,16 +31,16 @@ CERTAIN = 2.0
 """Loss in log-likelihood that rules out another slope or bend."""
 
 
-def reached(kind: Kind, path: Trajectory, phi: Array, bound: int) -> bool:
+def reached(kind: Kind, path: Trajectory, phi: Array, bound: int, *, alone: bool) -> bool:
     """Whether the readings tell that the element stopped at a bound: several are near, and without it
-    they are less likely, all else fitted anew."""
+    they are less likely, all else fitted anew, but for what other elements tell unless it is ``alone``."""
     way = 1.0 if bound == HIGH else -1.0
     read = float(np.exp(phi[NOISE] + phi[SHARE] + path.finer))
     pulse = float(np.exp(phi[NOISE] + phi[UP if way > 0 else DOWN]))
     near = np.abs(path.readings[1:] - phi[bound]) < 3 * np.hypot(read, pulse)
     if np.count_nonzero(near & (path.sign == way)) < 3:
         return False
-    free = np.array(kind.own + kind.shared, dtype=np.intp)
+    free = np.array(kind.own + (kind.shared if alone else ()), dtype=np.intp)
     nothing = np.array([], dtype=np.intp)
 
     def best(start: Array, free: Index) -> float:
@@ -51,7 +51,8 @@ def reached(kind: Kind, path: Trajectory, phi: Array, bound: int) -> bool:
     other = phi.copy()
     other[bound] = way * OUTSIDE
     # a bend that suits the bound may hide others that explain the readings without it
-    without = (best(start, free[free != bound]) for start in (other, *bent(kind, other)))
+    others = (other, *bent(kind, other)) if alone else (other,)
+    without = (best(start, free[free != bound]) for start in others)
     return all(with_bound - value > REACHED for value in without)
 
 

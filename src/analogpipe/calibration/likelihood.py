@@ -83,7 +83,7 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
         for column, part, one in zip(readings.T, parts, scale, strict=True)
     ]
     ones, fitted = _together(kind, ones)
-    elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
+    elements = [_element(name, kind, one, fitted, i, fitted.phi[i]) for i, one in enumerate(ones)]
     fitted, near = _as_drawn([one.path for one in ones], fitted, kind)
     drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
     if len(ones) == 1:
@@ -142,7 +142,8 @@ def _together(kind: Kind, whole: list[_One]) -> tuple[list[_One], Fitted]:
     bends = kind.form == EXPONENTIAL and len(whole) > 1
     told = np.array(
         [
-            not bends or all(reached(kind, one.path, one.phi, end) for end in (HIGH, LOW))
+            not bends
+            or all(reached(kind, one.path, one.phi, end, alone=True) for end in (HIGH, LOW))
             for one in whole
         ]
     )
@@ -292,12 +293,12 @@ def has_read_noise(data: Measurement) -> bool:
 
 
 def _element(
-    name: str, kind: Kind, one: _One, fitted: Fitted, index: int, near: Array | None = None
+    name: str, kind: Kind, one: _One, fitted: Fitted, index: int, phi: Array
 ) -> ElementFit:
     """Return an element with parameters, bounds, and errors by the derivatives of its coordinates, which
-    are those at ``near``."""
+    are those at ``phi``."""
     model, found = MODELS[name], fitted.phi[index]
-    phi = found if near is None else near
+    alone = len(fitted.phi) == 1
     own = np.array(kind.own, dtype=np.intp)
     shape = np.array([i for i in kind.shared if i not in (NOISE, SHARE)], dtype=np.intp)
     inside = [list(kind.shared).index(int(i)) for i in shape]
@@ -315,7 +316,7 @@ def _element(
     theta, ends = values[:count], values[count:]
     errors = np.sqrt(np.maximum(np.diag(whole)[count:], 0))
     for i, bound in enumerate((HIGH, LOW)):
-        if not kind.soft and not reached(kind, one.path, found, bound):
+        if not kind.soft and not reached(kind, one.path, found, bound, alone=alone):
             ends[i], errors[i] = one.seen[i], np.inf
     high, low = float(ends[0]), float(ends[1])
     whole = whole[:count, :count]
