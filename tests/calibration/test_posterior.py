@@ -109,3 +109,14 @@ def test_a_bound_that_most_elements_leave_open_is_undetermined() -> None:
 
     assert notes(0.2) == {}
     assert list(notes(0.4)) == ["w_max"]
+
+
+def test_what_refers_to_an_open_exponent_is_undetermined() -> None:
+    names = ("dw_min", "up_down", "w_max", "w_min", "pow_gamma", "pow_up_down", "dw_min_std")
+    values = (0.02, 0.5, 0.4, -0.5, 1.1, 0.5, 0.3)
+    told = {n: Estimate(v, 0.1 * abs(v)) for n, v in zip(names, values, strict=True)}
+    fit = ElementFit(np.ones(6), 0.01 * np.eye(6), 0.4, -0.5, 0.9, 0.3, 0.03, 0.0, 0.1)
+    assert undetermined(told, [fit], MODELS["pow_step"].names) == {}
+    # bounds and steps have small errors only where they go with this exponent
+    told["pow_gamma"] = Estimate(1.1, 0.5)
+    assert set(names) - set(undetermined(told, [fit], MODELS["pow_step"].names)) == {"dw_min_std"}

@@ -14,8 +14,9 @@ WIDE = 0.5
 """Error beyond which other parameters (relative spreads, asymmetries and slopes) are not determined,
 unless they are twice their error or more."""
 OPEN = 0.25
-"""Relative error beyond which an element of several does not tell the bound at which its steps vanish: it
-is found too near more easily than too far, and near ones have the smaller errors."""
+"""Relative error beyond which an element of several does not tell the bound at which its steps vanish (it
+is found too near more easily than too far, and near ones have the smaller errors), nor a power device its
+exponent."""
 FAR = 10.0
 """Ranges of the weights beyond which a bound makes no difference to the steps within."""
 
@@ -55,6 +56,8 @@ def undetermined(
             reasons[name] = "other values fit as well"
         elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
             reasons[name] = f"its error is {error:.2g}"
+    for name in _ridge(estimates, reasons):
+        reasons.setdefault(name, "other values fit as well")
     for way, end in (("up", "w_max"), ("down", "w_min")):
         for name, reason in _shape(estimates, reasons, way, end).items():
             reasons.setdefault(name, reason)
@@ -70,6 +73,17 @@ def _left_open(fit: ElementFit, names: tuple[str, ...]) -> set[str]:
         if name in OF["w_max"] + OF["w_min"] and not variance < (OPEN * value) ** 2
     }
     return far | set(fit.vague)
+
+
+def _ridge(estimates: Mapping[str, Estimate], reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Return parameters of power devices that are told together or not at all: bounds farther away go
+    with larger exponents and other steps at 0."""
+    if "pow_gamma" not in estimates:
+        return ()
+    value, error = estimates["pow_gamma"].value, estimates["pow_gamma"].error
+    if error < OPEN * abs(value) and reasons.keys().isdisjoint({"w_max", "w_min", "pow_gamma"}):
+        return ()
+    return tuple(name for name in estimates if name.removesuffix("_dtod") in OF)
 
 
 def _shape(
