@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 import pytest
+from torch import nn
 
 import analogpipe as ap
 from analogpipe.aihwkit import names
+from analogpipe.aihwkit.state import AihwkitError
 from analogpipe.tile.config import TileConfigError
 
 
@@ -119,3 +121,8 @@ def test_the_library_imports_no_aihwkit() -> None:
         "assert 'aihwkit' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_without_its_layers_is_refused() -> None:
+    with pytest.raises(AihwkitError, match="Sequential: found no layer of AIHWKit's"):
+        ap.from_aihwkit(nn.Sequential(nn.Linear(2, 2)))

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import analogpipe as ap
 
@@ -21,3 +23,13 @@ def test_a_configuration_is_read_and_written() -> None:
     assert isinstance(tile, ap.TileConfig)
     assert tile.device == ap.preset("TTv2ReRamSB").device
     assert type(names["config"]).__name__ == "UnitCellRPUConfig"
+
+
+def test_a_model_is_trained_in_a_pipeline_and_given_back() -> None:
+    names: dict[str, Any] = {}
+    before, _, after = BLOCKS[1].partition("ap.from_aihwkit(model)")
+    exec(before, names)
+    weight = names["model"][0].get_weights()[0].clone()
+    exec("ap.from_aihwkit(model)" + after, names)
+    assert not names["pipe"].losses.isnan().any()
+    assert not torch.equal(names["model"][0].get_weights()[0], weight)
