@@ -1,5 +1,9 @@
 """The names of the front door for type checkers; __init__.py says where each is loaded from."""
 
+from analogpipe.aihwkit.layers import from_aihwkit as from_aihwkit
+from analogpipe.aihwkit.layers import to_aihwkit as to_aihwkit
+from analogpipe.aihwkit.read import from_rpu_config as from_rpu_config
+from analogpipe.aihwkit.write import to_rpu_config as to_rpu_config
 from analogpipe.calibration.calibrate import calibrate as calibrate
 from analogpipe.calibration.calibrate import calibrate_csv as calibrate_csv
 from analogpipe.device.parameters import ConstantStep as ConstantStep

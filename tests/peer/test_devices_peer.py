@@ -1,7 +1,7 @@
 """Devices, updates and read-out against AIHWKit 1.1.0: distributions, never sequences.
 
 AIHWKit's runs cannot be seeded, so each comparison has a chance to fail by itself: with |z| < 4.5
-for 276 comparisons of means and spreads, 1.9e-3 in all. ``TOLERANCE`` is what the closed form of
+for 276 comparisons of means and spreads, 1.9e-3 in all. ``peer_moments.TOLERANCE`` is what the closed form of
 ``pulsed`` may be off beyond the statistical error. ``test_a_wrong_device_is_noticed`` shows that an
 error of 5 % in mean or spread would be found.
 """
@@ -19,6 +19,7 @@ from analogpipe.tile.config import TileConfig
 from analogpipe.tile.pulsed import PulsedArray
 from analogpipe.tile.sections import ReadoutConfig
 from analogpipe.tile.tile import AnalogTile
+from peer_moments import Z, assert_alike, pulls
 
 pytest.importorskip("aihwkit")
 from aihwkit.nn import AnalogLinear
@@ -30,8 +31,6 @@ from aihwkit.simulator.presets.compounds import PCMPresetUnitCell
 
 pytestmark = pytest.mark.peer
 
-Z = 4.5
-TOLERANCE = 0.015
 ROWS, COLUMNS, ARRAYS = 1500, 6, 2
 RECORDED = (1, 10, 1000)
 
@@ -133,47 +132,17 @@ def _our_changes(
     return {n: torch.cat(parts) for n, parts in changes.items()}
 
 
-def _moments(changes: Tensor) -> tuple[float, float, float, float]:
-    """Mean, its error, standard deviation, its error; rows are the independent units."""
-    changes = changes.double()
-    rows = changes.shape[0]
-    mean = changes.mean()
-    mean_error = changes.mean(1).std() / rows**0.5
-    square = (changes - mean).square().mean(1)
-    deviation = square.mean().sqrt()
-    deviation_error = square.std() / rows**0.5 / (2 * deviation)
-    return float(mean), float(mean_error), float(deviation), float(deviation_error)
-
-
-def _pulls(ours: Tensor, peers: Tensor) -> tuple[float, float]:
-    """Differences of mean and spread beyond the tolerance, over their standard errors."""
-    m1, me1, s1, se1 = _moments(ours)
-    m2, me2, s2, se2 = _moments(peers)
-    slack = TOLERANCE * max(abs(m2), 0.1 * s2)
-    mean = max(abs(m1 - m2) - slack, 0) / (me1**2 + me2**2) ** 0.5
-    spread = max(abs(s1 - s2) - TOLERANCE * s2, 0) / (se1**2 + se2**2) ** 0.5
-    return mean, spread
-
-
-def _assert_alike(ours: dict[int, Tensor], peers: dict[int, Tensor]) -> None:
-    for n in ours:
-        mean, spread = _pulls(ours[n], peers[n])
-        note = f"{n} updates: ours {_moments(ours[n])}, AIHWKit {_moments(peers[n])}"
-        assert mean < Z, note
-        assert spread < Z, note
-
-
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("start", [-0.3, 0.0, 0.3])
 def test_weight_changes_have_the_same_mean_and_spread(name: str, start: float) -> None:
-    _assert_alike(_our_changes(_tile(name), start), _peer_changes(name, start))
+    assert_alike(_our_changes(_tile(name), start), _peer_changes(name, start))
 
 
 def test_the_first_changes_of_a_one_sided_pair_are_the_same() -> None:
     """The first part of the slow case PCM; by then the first pairs have been refreshed."""
     recorded = (1, 10)
     ours = _our_changes(_tile("PCM"), 0.0, recorded=recorded)
-    _assert_alike(ours, _peer_changes("PCM", 0.0, recorded=recorded))
+    assert_alike(ours, _peer_changes("PCM", 0.0, recorded=recorded))
 
 
 SINGLE = [name for name in [*DEVICES, *PRESETS] if name != "PCM"]
@@ -210,7 +179,7 @@ def test_steps_are_the_same_where_nothing_is_random(name: str) -> None:
 def test_a_wrong_device_is_noticed(change: dict[str, float]) -> None:
     wrong = TileConfig.parse({"device": DEVICES["soft"] | change})
     ours, peers = _our_changes(wrong, 0.0, arrays=5), _peer_changes("soft", 0.0, arrays=5)
-    assert max(max(_pulls(ours[n], peers[n])) for n in RECORDED) > Z
+    assert max(max(pulls(ours[n], peers[n])) for n in RECORDED) > Z
 
 
 def test_alternating_pulses_end_at_the_same_symmetric_point() -> None:
@@ -225,7 +194,7 @@ def test_alternating_pulses_end_at_the_same_symmetric_point() -> None:
     for n in range(800):
         peer.update(x, e if n % 2 else -e)
         tile.update(x, e if n % 2 else -e, 1.0)
-    mean, spread = _pulls(tile.weight, peer.get_weights()[0])
+    mean, spread = pulls(tile.weight, peer.get_weights()[0])
     assert mean < Z
     assert spread < Z
     assert isinstance(tile.array, PulsedArray)

@@ -1,0 +1,1 @@
+"""AIHWKit's users: its configurations read and written, its layers in a pipeline."""
