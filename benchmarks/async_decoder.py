@@ -43,27 +43,28 @@ ALWAYS = 1_000_000
 """Epochs of a warm-up that does not end: each stage keeps its rate over 1 + delay."""
 RECIPES: dict[str, dict[str, Any]] = {
     "adamw": {},
+    "four": {"micro_batch": 4},
     "one": {"micro_batch": 1},
-    "warm-up by delay": {"mode": {"warm_up_epochs": 1}},
     "rate by delay": {"mode": {"warm_up_epochs": ALWAYS}},
+    "warm-up by delay": {"mode": {"warm_up_epochs": 1}},
     "prediction": {"mode": {"prediction": 0.9}},
     "beta1 0.5": {"optimizer": {**ADAMW, "beta1": 0.5}},
     "beta1 0": {"optimizer": {**ADAMW, "beta1": 0.0}},
-    "sgd momentum 0.9": {"optimizer": {"kind": "sgd", "momentum": 0.9}},
-    "cosine": {"decay": "cosine"},
-    "one, beta1 0": {"micro_batch": 1, "optimizer": {**ADAMW, "beta1": 0.0}},
-    # the memory of both means in samples as at 16
-    "one, long betas": {
-        "micro_batch": 1,
-        "optimizer": {**ADAMW, "beta1": 0.99375, "beta2": 0.9999375},
-    },
     "beta2 0.99": {"optimizer": {**ADAMW, "beta2": 0.99}},
+    "sgd momentum 0.9": {"optimizer": {"kind": "sgd", "momentum": 0.9}},
     "sgd": {"optimizer": {"kind": "sgd"}},
-    "one, sgd": {"micro_batch": 1, "optimizer": {"kind": "sgd"}},
-    "one, cosine": {"micro_batch": 1, "decay": "cosine"},
+    "cosine": {"decay": "cosine"},
+    "four, beta1 0": {"micro_batch": 4, "optimizer": {**ADAMW, "beta1": 0.0}},
+    # the memory of both means in samples as at 16
+    "four, long betas": {
+        "micro_batch": 4,
+        "optimizer": {**ADAMW, "beta1": 0.975, "beta2": 0.99975},
+    },
+    "four, rate by delay": {"micro_batch": 4, "mode": {"warm_up_epochs": ALWAYS}},
+    "four, cosine": {"micro_batch": 4, "decay": "cosine"},
 }
-SEQUENTIAL = ["adamw", "beta1 0", "sgd momentum 0.9", "cosine", "one", "one, cosine"]
-FINAL = ["adamw"]
+SEQUENTIAL = ["adamw", "four", "one", "cosine", "four, cosine"]
+FINAL = ["adamw", "four", "one"]
 
 
 class Cell(NamedTuple):
