@@ -54,6 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "sgd momentum 0.9": {"optimizer": {"kind": "sgd", "momentum": 0.9}},
     "sgd": {"optimizer": {"kind": "sgd"}},
     "cosine": {"decay": "cosine"},
+    "four, beta1 0": {"micro_batch": 4, "optimizer": {**ADAMW, "beta1": 0.0}},
     "one, beta1 0": {"micro_batch": 1, "optimizer": {**ADAMW, "beta1": 0.0}},
     "one, rate by delay": {"micro_batch": 1, "mode": {"warm_up_epochs": ALWAYS}},
     "one, cosine": {"micro_batch": 1, "decay": "cosine"},
