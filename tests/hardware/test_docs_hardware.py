@@ -1,17 +1,24 @@
 """The numbers of docs/hardware.md are those of the code."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from analogpipe.experiment import models
 from analogpipe.hardware import cost, events
 from analogpipe.hardware.best import choice, choices, fastest
 from analogpipe.hardware.config import quantities
-from analogpipe.hardware.layers import Stage, linear, pipeline
+from analogpipe.hardware.layers import Layer, Stage, cut, linear, pipeline
 from analogpipe.hardware.presets import PRESETS
 from analogpipe.hardware.rules import Rule
+from analogpipe.hardware.run import OnHardware
+from analogpipe.pipeline.reads import describe
+from analogpipe.profile.sections import EvenResNet, ResNet
+from analogpipe.schedule.partition import balance
 
 TEXT = (Path(__file__).parents[2] / "docs/hardware.md").read_text()
 IBM, SGD, LAYER = PRESETS["ibm-proj"], Rule("analog_sgd"), linear(512, 512)
@@ -160,3 +167,29 @@ def test_replicas_of_convolutions_are_those_of_their_file() -> None:
         found = 1e6 * best["seconds_a_sample"], best["slowest_to_mean"]
         scores = best["by_own"], best["by_mean"]
         assert shown == [*(f"{x:.2f}" for x in found), *(f"{x:.3f}" for x in scores)]
+
+
+def test_equal_stages_by_the_network() -> None:
+    for label, shown in re.findall(
+        r"^\| (\w*-?resnet\S*(?:, replicas)?) \| (.*) \|$", ANSWER, re.M
+    ):
+        name, _, replicated = label.partition(", ")
+        model = (
+            EvenResNet(kind="even-resnet", name=name)
+            if name == "even-resnet"
+            else ResNet(kind="resnet", name=name, layers=int(name.removeprefix("resnet")))
+        )
+        image = torch.zeros(1, 3, 32, 32)
+        blocks = describe(models.build(model, (3, 32, 32), 10, None, 0), image)
+        if replicated:
+            blocks = [replace(block, layers=tuple(map(_of_64, block.layers))) for block in blocks]
+        parts = [cut(blocks, count) for count in (4, 8)]
+        ratios = [balance([stage.reads for stage in stages]) for stages in parts]
+        for kind in ("analog_sgd", "mixed_precision"):
+            ratios += [OnHardware(stages, Rule(kind), IBM, 16).balance() for stages in parts]
+        assert shown.split(" | ") == [f"{ratio.slowest_to_mean:.2f}" for ratio in ratios]
+
+
+def _of_64(layer: Layer) -> Layer:
+    """The layer on as many arrays as leave 64 positions to each."""
+    return replace(layer, replicas=max(1, layer.positions // 64))

@@ -76,7 +76,13 @@ def test_targets_resolve(tmp_path, target, jobs):
 
 @pytest.mark.parametrize(
     ("profile", "devices", "modes", "stages"),
-    [("mnist", 5, 4, 4), ("mnist-cpu", 2, 3, 2), ("cifar10", 3, 3, 4), ("cifar10-cpu", 2, 3, 2)],
+    [
+        ("mnist", 5, 4, 4),
+        ("mnist-cpu", 2, 3, 2),
+        ("cifar10", 3, 3, 4),
+        ("cifar10-cpu", 2, 3, 2),
+        ("text-cpu", 2, 3, 3),
+    ],
 )
 def test_larger_profiles_are_planned(tmp_path, profile, devices, modes, stages):
     plan = planned(tmp_path, "training", profile=profile)

@@ -10,7 +10,15 @@ from analogpipe.experiment import own
 from analogpipe.experiment.decoder import decoder
 from analogpipe.layer.base import initial
 from analogpipe.layer.convert import analog_layer
-from analogpipe.profile.sections import Cnn, Decoder, Mlp, Model, PythonModel, ResNet
+from analogpipe.profile.sections import (
+    Cnn,
+    Decoder,
+    EvenResNet,
+    Mlp,
+    Model,
+    PythonModel,
+    ResNet,
+)
 from analogpipe.tile.config import TileConfig
 
 
@@ -44,6 +52,8 @@ def build(
         )
     if isinstance(config, Cnn):
         return _cnn(config, layers, shape, classes)
+    if isinstance(config, EvenResNet):
+        return _even_resnet(config, layers, shape, classes)
     return _resnet(config, layers, shape, classes)
 
 
@@ -149,9 +159,7 @@ def _resnet(
 ) -> list[nn.Module]:
     _at_least(8, shape)
     per_group = (config.layers - 2) // 8
-    blocks: list[nn.Module] = [
-        nn.Sequential(_normalised(layers, shape[0], config.width, "stem"), nn.ReLU())
-    ]
+    blocks: list[nn.Module] = [_stem(layers, shape[0], config.width, "stem")]
     inputs = config.width
     for group in range(4):
         outputs = config.width * 2**group
@@ -161,8 +169,32 @@ def _resnet(
             blocks.append(FirstHalf(layers, inputs, outputs, stride, name))
             blocks.append(SecondHalf(layers, outputs, name))
             inputs = outputs
+    return [*blocks, _classifier(layers, inputs, classes)]
+
+
+def _even_resnet(
+    config: EvenResNet, layers: Layers, shape: tuple[int, ...], classes: int
+) -> list[nn.Module]:
+    _at_least(4, shape)
+    width = config.width
+    blocks: list[nn.Module] = [
+        _stem(layers, shape[0], width, "stem.conv1", stride=2),
+        _stem(layers, width, width, "stem.conv2"),
+    ]
+    for index in range(config.pairs - 1):
+        blocks.append(FirstHalf(layers, width, width, 1, f"block{index}"))
+        blocks.append(SecondHalf(layers, width, f"block{index}"))
+    blocks[-1] = nn.Sequential(blocks[-1], _classifier(layers, width, classes))
+    return blocks
+
+
+def _stem(layers: Layers, inputs: int, outputs: int, name: str, stride: int = 1) -> nn.Module:
+    return nn.Sequential(_normalised(layers, inputs, outputs, name, stride=stride), nn.ReLU())
+
+
+def _classifier(layers: Layers, inputs: int, classes: int) -> nn.Module:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return [*blocks, nn.Sequential(pool, layers.linear(inputs, classes, "classifier"))]
+    return nn.Sequential(pool, layers.linear(inputs, classes, "classifier"))
 
 
 class FirstHalf(nn.Module):

@@ -212,7 +212,7 @@ class _Conv(torch.autograd.Function):
     ) -> Tensor:
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
-        y = layer.tile.scales.fixed(layer.read_forward(x))
+        y = layer.tile.scales.fix_(layer.read_forward(x))
         return y if bias is None else y.add_(bias.view(-1, 1, 1))
 
     @staticmethod

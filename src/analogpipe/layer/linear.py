@@ -71,7 +71,7 @@ class _Linear(torch.autograd.Function):
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
         y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
-        y = layer.tile.scales.fixed(y)
+        y = layer.tile.scales.fix_(y)
         return y if bias is None else y.add_(bias)
 
     @staticmethod

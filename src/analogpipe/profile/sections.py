@@ -123,6 +123,25 @@ class ResNet(Strict):
         return self.layers
 
 
+class EvenResNet(Strict):
+    """Residual network for small images that cuts into equal stages: all its 3x3 convolutions give as many
+    pixels and channels.
+
+    The first two are the stem, which halves the image, each further pair is a basic block with batch
+    normalisation, which is digital. A pipeline of ``pairs`` stages has one pair in each.
+    """
+
+    kind: Literal["even-resnet"]
+    name: Name = Field(description="label of the network in every path, table and figure")
+    pairs: int = Field(default=8, ge=2, description="stem and basic blocks, two blocks each")
+    width: int = Field(default=64, ge=1, description="channels")
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks, the largest number of stages."""
+        return 2 * self.pairs
+
+
 class Decoder(Strict):
     """Decoder-only transformer on characters. A layer makes two blocks, attention and feed-forward."""
 
@@ -160,7 +179,9 @@ class PythonModel(Strict):
     )
 
 
-Model = Annotated[Mlp | Cnn | ResNet | Decoder | PythonModel, Field(discriminator="kind")]
+Model = Annotated[
+    Mlp | Cnn | ResNet | EvenResNet | Decoder | PythonModel, Field(discriminator="kind")
+]
 
 
 class Mode(Strict):

@@ -57,6 +57,10 @@ class Scales(nn.Module):
         through it; outputs along axis 1."""
         return y if self.alpha is None else y * along(self.alpha, y)
 
+    def fix_(self, y: Tensor) -> Tensor:
+        """As :meth:`fixed`, in place: a signal of a large batch is not copied."""
+        return y if self.alpha is None else y.mul_(along(self.alpha, y))
+
     def whole(self) -> Tensor | None:
         """Return ``s alpha``, (1,) or (outputs,); None for no scale."""
         if self.alpha is None or self.learned is None:
