@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogpipe.seeds import generator
+from analogpipe.tile.attributes import parameter, submodule
 from analogpipe.tile.change import Change
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.mapping import along
@@ -65,7 +66,9 @@ class AnalogLayer(nn.Module):
         seed, name: address of the layer's random streams; initial values as by :func:`initial`.
     """
 
-    bias: Tensor | None
+    tile: AnalogTile = submodule("tile")
+    bias: Tensor | None = parameter("bias")
+    anchor: nn.Parameter = parameter("anchor")
 
     def __init__(
         self, shape: tuple[int, ...], tile: TileConfig, *, bias: Bias, seed: int, name: str
@@ -81,7 +84,7 @@ class AnalogLayer(nn.Module):
         self.shape = shape
         self.tile = AnalogTile(weight, tile, seed=seed, name=name)
         self.analog_bias = bias == "analog"
-        self.bias = nn.Parameter(values) if bias is True else None
+        self.register_parameter("bias", nn.Parameter(values) if bias is True else None)
         self.anchor = nn.Parameter(torch.empty(0))
         self._pending = _Pending()
         self.attach()
@@ -189,14 +192,13 @@ class AnalogLayer(nn.Module):
 
     def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Update the tile by one micro-batch of layer inputs and error signals."""
-        change, rates = self.wanted(x, e), self.tile.scales.rates()
-        if self.tile.array.residual is not None:
-            self.tile.change(change, lr)
-            self.tile.program()
-        elif rates is None:
-            self.tile.change(change, lr)
+        change, array, rates = self.wanted(x, e), self.tile.array, self.tile.scales.rates()
+        if rates is None or array.residual is not None:
+            array.update(change, lr)
         else:
-            self.tile.change(change.over(rates[0]), lr * rates[1])
+            array.update(change.over(rates[0]), lr * rates[1])
+        if array.residual is not None:
+            self.tile.program()
 
     def wanted(self, x: Tensor, e: Tensor) -> Change:
         """Return the change that a micro-batch of layer inputs and error signals wants."""

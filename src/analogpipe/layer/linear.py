@@ -1,5 +1,6 @@
 """Layers whose weights live in analog tiles, for use in any torch module."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,10 +48,12 @@ class AnalogLinear(AnalogLayer):
         check_input(self, x, -1, self.in_features, ())
         if x.numel() == 0:  # nothing to read
             return F.linear(x, self.matrix(), self.bias)
-        flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
-        read = _Linear.apply(flat, self.read_bias(), self.anchor, self)  # type: ignore[no-untyped-call]
-        out = self.scaled(read)
-        return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
+        if x.dim() != 2:
+            flat = self.forward(x.reshape(-1, self.in_features))
+            return flat.view(*x.shape[:-1], self.out_features)
+        if self.tile.scales.learned is None:
+            return _read(x, self.bias, self.anchor, self)
+        return self.scaled(_read(x, None, self.anchor, self))
 
     def wanted(self, x: Tensor, e: Tensor) -> Samples:
         """Return the change that x (b, in) and e (b, out) want."""
@@ -70,8 +73,11 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         ctx.layer, ctx.trains = layer, layer.training
         ctx.save_for_backward(x)
-        y = layer.tile.read_forward(with_one(x) if layer.analog_bias else x)
-        y = layer.tile.scales.fix_(y)
+        tile = layer.tile
+        signals = with_one(x) if layer.analog_bias else x
+        if tile.scales.alpha is None:
+            return tile.read_forward(signals, bias)
+        y = tile.scales.fix_(tile.read_forward(signals))
         return y if bias is None else y.add_(bias)
 
     @staticmethod
@@ -85,3 +91,8 @@ class _Linear(torch.autograd.Function):
             grad_x = grad_x[:, :-1]
         grad_bias = e.sum(0) if ctx.needs_input_grad[1] else None
         return grad_x, grad_bias, gradient, None
+
+
+_read: Callable[..., Tensor] = super(torch.autograd.Function, _Linear).apply
+"""``_Linear.apply`` without what it does for transforms of torch.func, which arrays refuse anyway: a third
+of its time."""

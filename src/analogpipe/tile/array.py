@@ -6,9 +6,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from analogpipe.tile.attributes import buffer, parameter
 from analogpipe.tile.change import Change
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
+from analogpipe.tile.read import Reads
 from analogpipe.tile.streams import Streams
 
 
@@ -26,9 +28,9 @@ class Array(nn.Module):
         streams: those of the tile; ``update`` is for the array.
     """
 
-    weight: Tensor
+    weight: Tensor = buffer("weight")
     """What reads see, (out, in)."""
-    residual: nn.Parameter | None
+    residual: nn.Parameter | None = parameter("residual")
     """In its place a gradient is wanted; None where the array takes the change itself."""
     slots: Tensor
     """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
@@ -81,12 +83,18 @@ class Array(nn.Module):
     def moved(self, device: torch.device) -> None:
         """Follow the buffers to ``device``."""
 
-    @torch.no_grad()
+    def at_once(self, change: Change, lr: float) -> bool:
+        """Apply the change as :meth:`change` would, in one call and without torch; return False where
+        that cannot be done."""
+        return False
+
     def update(self, change: Change, lr: float) -> None:
         """Apply the change that a micro-batch wants."""
         if lr != 0:
             self.settle()
-            self.change(change, lr)
+            if not self.at_once(change, lr):
+                with torch.no_grad():
+                    self.change(change, lr)
             self.note()
 
     @torch.no_grad()
@@ -133,6 +141,16 @@ class Array(nn.Module):
         weight = self.weight
         # past the checks of modules, which take longer
         self.__dict__["_seen"] = weight._version, weight.data_ptr()
+
+    @cached_property
+    def forward_reads(self) -> Reads:
+        """Reads of the array from its columns to its rows."""
+        return Reads(self.weight.t(), self.config.forward, self.kernels)
+
+    @cached_property
+    def backward_reads(self) -> Reads:
+        """Reads of the array from its rows to its columns."""
+        return Reads(self.weight, self.config.backward, self.kernels)
 
     @cached_property
     def kernels(self) -> Kernels:

@@ -58,7 +58,7 @@ class Change(Protocol):
         """Return the change with the error signals of each sample times its factor (b,)."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Samples:
     """The change of a fully connected layer: x (b, in), e (b, out)."""
 

@@ -15,15 +15,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from analogpipe.tile.attributes import buffer, parameter
 from analogpipe.tile.sections import MappingConfig
 
 
 class Scales(nn.Module):
     """The scales of an array of ``outputs`` rows: ``alpha`` and ``s``, each None where it is not used."""
 
-    alpha: Tensor | None
+    alpha: Tensor | None = buffer("alpha")
     """Fixed scale, (1,) or (outputs,)."""
-    learned: nn.Parameter | None
+    learned: nn.Parameter | None = parameter("learned")
     """Learned scale, (1,) or (outputs,)."""
 
     def __init__(self, outputs: int, config: MappingConfig) -> None:

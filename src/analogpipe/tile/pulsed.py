@@ -9,7 +9,7 @@ from torch import Tensor
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
-from analogpipe.tile.change import Change, Products
+from analogpipe.tile.change import Change, Products, Samples
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
@@ -60,6 +60,14 @@ class PulsedArray(Array):
             kernels=self.kernels,
             slots=self.slots,
         )
+
+    def at_once(self, change: Change, lr: float) -> bool:
+        """Pulse the elements by the samples of a fully connected layer."""
+        apply = self.updater.at_once
+        if apply is None or not isinstance(change, Samples) or not len(change.x):
+            return False
+        apply(change.x, change.e, lr)
+        return True
 
     def change(self, change: Change, lr: float) -> None:
         """Pulse the elements."""

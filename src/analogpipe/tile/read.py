@@ -13,6 +13,33 @@ from analogpipe.tile.kernels.backend import Kernels
 from analogpipe.tile.sections import ReadoutConfig
 
 
+class Reads:
+    """Reads of ``matrix`` (in, out) through the converters of ``config``."""
+
+    def __init__(self, matrix: Tensor, config: ReadoutConfig, kernels: Kernels) -> None:
+        self._matrix, self._config = matrix, config
+        self._once = None if config.perfect else kernels.reads(matrix, config)
+
+    def __call__(self, x: Tensor, generator: torch.Generator, bias: Tensor | None = None) -> Tensor:
+        """Return the product of each row of ``x`` (b, in) with the matrix, as read, (b, out), plus a
+        digital ``bias`` (out,)."""
+        once = self._once
+        if once is None:
+            y = torch.mm(x, self._matrix)
+            return y if bias is None else y.add_(bias)
+        y, saturated = once(x, 1.0, generator, bias)
+        if saturated is None:
+            return y
+        rows = torch.arange(x.shape[0], device=x.device)
+        for factor in self._config.factors():
+            rows = rows[saturated]
+            again, saturated = once(x[rows], factor, generator, bias)
+            y[rows] = again
+            if saturated is None:
+                break
+        return y
+
+
 def read(
     x: Tensor,
     matrix: Tensor,
@@ -20,17 +47,5 @@ def read(
     generator: torch.Generator,
     kernels: Kernels,
 ) -> Tensor:
-    """Return the product of each row of ``x`` (b, in) with ``matrix`` (in, out), as read, (b, out)."""
-    if config.perfect:
-        return torch.mm(x, matrix)
-    y, saturated = kernels.read(x, 1.0, matrix, config, generator)
-    if saturated is None:
-        return y
-    rows = torch.arange(x.shape[0], device=x.device)
-    for factor in config.factors():
-        rows = rows[saturated]
-        again, saturated = kernels.read(x[rows], factor, matrix, config, generator)
-        y[rows] = again
-        if saturated is None:
-            break
-    return y
+    """Return one such read of a matrix that is not kept."""
+    return Reads(matrix, config, kernels)(x, generator)

@@ -10,6 +10,7 @@ from analogpipe.device.parameters import Ideal
 from analogpipe.files import excerpt
 from analogpipe.tile.agad import AgadArray
 from analogpipe.tile.array import Array
+from analogpipe.tile.attributes import submodule
 from analogpipe.tile.change import Change, Samples
 from analogpipe.tile.chopped import ChoppedArray
 from analogpipe.tile.config import TileConfig
@@ -18,7 +19,6 @@ from analogpipe.tile.mapping import Scales
 from analogpipe.tile.mixed_precision import MixedPrecisionArray
 from analogpipe.tile.pair import PairArray
 from analogpipe.tile.pulsed import PulsedArray, RewrittenArray
-from analogpipe.tile.read import read
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.tiki_taka import TikiTakaArray
 from analogpipe.tile.weight import Weight
@@ -51,6 +51,9 @@ class AnalogTile(nn.Module):
     In evaluation mode the read-out takes its noise from a stream of its own, so that evaluating
     leaves training as it is.
     """
+
+    array: Array = submodule("array")
+    scales: Scales = submodule("scales")
 
     def __init__(self, weight: Tensor, config: TileConfig, *, seed: int, name: str) -> None:
         super().__init__()
@@ -102,15 +105,17 @@ class AnalogTile(nn.Module):
         """Seed and name of the random streams."""
         return self.streams.seed, self.streams.name
 
-    def read_forward(self, x: Tensor) -> Tensor:
-        """Return ``x W^T`` as read: (b, in) -> (b, out)."""
-        array, stream = self.array, self.forward_stream()
-        return read(x, array.settle().t(), self.config.forward, stream, array.kernels)
+    def read_forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return ``x W^T`` as read, plus a digital ``bias`` (out,): (b, in) -> (b, out)."""
+        array = self.array
+        array.settle()
+        return array.forward_reads(x, self.forward_stream(), bias)
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
-        array, stream = self.array, self.backward_stream()
-        return read(e, array.settle(), self.config.backward, stream, array.kernels)
+        array = self.array
+        array.settle()
+        return array.backward_reads(e, self.backward_stream())
 
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the change ``-lr e^T x`` wanted by one micro-batch: x (b, in), e (b, out)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from analogpipe.device.response import Response
 from analogpipe.tile.change import Products
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
+from analogpipe.tile.kernels.plain import AtOnce
 from analogpipe.tile.noise import rewrite
 from analogpipe.tile.pulse_train import pulse_trains
 from analogpipe.tile.sections import UpdateConfig
@@ -63,17 +64,29 @@ class Updater:
             seen = None if visible is None else visible[rows]
             part = weight[rows], response.rows(rows), seen
             self._blocks.append(kernels.block(rows, *part, write_noise))
+        self.at_once = self._all_at_once()
 
     def with_config(self, config: UpdateConfig) -> "Updater":
         """Return an updater of the same array by another configuration."""
         other = copy(self)
         other.config = config
+        other.at_once = other._all_at_once()
         return other
+
+    def _all_at_once(self) -> AtOnce | None:
+        """What applies the update of a micro-batch in one call; None where that cannot be done."""
+        if len(self._blocks) > 1:
+            return None
+        how = self.granularity, self.config, self.generator, self._slots
+        return self._blocks[0].at_once(*how)
 
     def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the update of one micro-batch: x (b, in), e (b, out)."""
         if self.config.rule == "pulse_train":
             self._pulse_trains(x, e, lr)
+            return
+        if self.at_once is not None and len(x):
+            self.at_once(x, e, lr)
             return
         signals, of_blocks = self._space(x)
         x = self._kernels.condition(x, e, lr, self.granularity, self.config, signals)

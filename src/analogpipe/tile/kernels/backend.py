@@ -46,18 +46,8 @@ class Kernels(Protocol):
         Exact for one sample; for more, exact where the signals' sizes are independent of each other.
         """
 
-    def read(
-        self,
-        x: Tensor,
-        factor: float,
-        matrix: Tensor,
-        config: ReadoutConfig,
-        generator: torch.Generator,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Read ``matrix`` (in, out) once by each row of ``x`` (b, in), at ``factor`` times its scale.
-
-        Also returns which rows (b,) bound management has to read again, None for none.
-        """
+    def reads(self, matrix: Tensor, config: ReadoutConfig) -> plain.Once:
+        """Return what reads ``matrix`` (in, out), wherever that lies when it is read."""
 
     def largest(self, maps: Tensor) -> Tensor:
         """Return the largest size of ``maps`` (b, g, c, h, w) over the channels, (b, g, h, w)."""

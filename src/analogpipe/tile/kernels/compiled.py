@@ -12,14 +12,14 @@ from torch.autograd.graph import increment_version
 from analogpipe.device.response import Response
 from analogpipe.tile.kernels import loops, plain, programming
 from analogpipe.tile.kernels import maps as loops_of_maps
+from analogpipe.tile.kernels.blas import FOUND
 from analogpipe.tile.kernels.loops import Array, array
+from analogpipe.tile.kernels.reading import ROOM, Reading
+from analogpipe.tile.kernels.updating import Updating
 from analogpipe.tile.noise import ANY, UNIT
 from analogpipe.tile.scratch import kept, scratch
 from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
-
-ROOM = 512
-"""Words of random bits that are made and used at a time: they stay in the nearest cache."""
 
 
 class Seed:
@@ -27,12 +27,12 @@ class Seed:
 
     def __init__(self, size: int, like: Tensor) -> None:
         words = scratch("bits", (size,), like, torch.int64)
-        self._first = words[:1]
+        self.first = words[:1]
         self.words = words.numpy().view(np.uint64)
 
     def draw(self, generator: torch.Generator) -> Array:
         """Return the words, the first of them new."""
-        self._first.random_(ANY, None, generator=generator)
+        self.first.random_(ANY, None, generator=generator)
         return self.words
 
 
@@ -79,37 +79,9 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     return signals.of_columns, signals.of_rows
 
 
-class _Space:
-    """Work space of reads of one shape, as tensors and as arrays of them."""
-
-    def __init__(self, samples: int, inputs: int, like: Tensor) -> None:
-        self.q = scratch("read", (samples, inputs), like)
-        self.seed = _seed(like)
-        self.saturated = like.new_empty(samples, dtype=torch.bool)
-        scale = array(scratch("scale", (samples,), like))
-        self.forth = array(self.q), scale
-        self.back = scale, array(self.saturated)
-
-
-def read(
-    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Read once, each conversion in one pass; also which rows reached the bound, None for none."""
-    n = config.levels
-    samples, inputs = x.shape
-    space = kept(("read", samples, inputs, x.dtype), lambda: _Space(samples, inputs, x))
-    managed = config.noise_management == "abs_max"
-    signals = array(x.contiguous())
-    loops.quantise(signals, *space.forth, n.inp_step, n.inp_bound, managed, factor)
-    if n.inp_noise > 0:
-        add_normal(space.q, n.inp_noise, generator)
-    # into a tensor of its own kind, also under autocast
-    y = torch.mm(space.q, matrix, out=matrix.new_empty(samples, matrix.shape[1]))
-    words = space.seed.draw(generator) if n.out_noise > 0 else space.seed.words
-    numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
-    found = loops.convert(array(y), *space.back, words, *numbers)
-    again = found and config.bound_management == "iterative"
-    return y, space.saturated.clone() if again else None
+def reads(matrix: Tensor, config: ReadoutConfig) -> Reading:
+    """Return what reads a matrix."""
+    return Reading(matrix, config)
 
 
 def largest(maps: Tensor) -> Tensor:
@@ -296,6 +268,16 @@ class LinearBlock(plain.Block):
         numbers = self.pulse_variance, self._scale
         loops.move(*products, *factors, words, *self._elements, *numbers)
         increment_version(self.weight)  # autograd would not see it
+
+    def at_once(
+        self, granularity: float, config: UpdateConfig, generator: torch.Generator, slots: Tensor
+    ) -> Updating | None:
+        """Return what updates the array where loops can form products and pulses are noisy."""
+        if not FOUND or config.rule != "pulsed":
+            return None
+        words, noise = (self._seed.first, self._seed.words), (self.pulse_variance, self._scale)
+        parts = self.weight, self._elements, self._products, words, noise
+        return Updating(*parts, granularity, config, generator, slots)
 
 
 def block(

@@ -33,21 +33,21 @@ def array(tensor: Tensor) -> Array:
 
 
 @cache
-def _digest(file: str) -> str:
+def _digest(files: tuple[str, ...]) -> str:
     """Of the sources of a loop: of this file, whose loops others call, and of its own."""
-    sources = dict.fromkeys((__file__, file))
+    sources = dict.fromkeys((__file__, *files))
     return sha256(b"".join(Path(one).read_bytes() for one in sources)).hexdigest()[:12]
 
 
-def compiled(signature: str, file: str = __file__) -> Callable[[F], F]:
-    """Compile a loop of ``file`` for one ``signature`` when it is defined, or take it from Numba's
-    cache."""
+def compiled(signature: str, *files: str) -> Callable[[F], F]:
+    """Compile a loop for one ``signature`` when it is defined, or take it from Numba's cache. ``files``
+    hold its source, if this one does not."""
     # without these licences no loop with a division, a maximum or a sum of products is vectorised
     options: dict[str, Any] = {"fastmath": {"contract", "nnan", "nsz"}, "error_model": "numpy"}
 
     def of(function: F) -> F:
         # part of the file's name: code of other sources is never taken, whatever the cache holds
-        function.__qualname__ = f"{function.__name__}_{_digest(file)}"
+        function.__qualname__ = f"{function.__name__}_{_digest(files)}"
         try:
             return cast(F, njit(signature, cache=True, **options)(function))
         except (RuntimeError, OSError, EOFError, UnpicklingError):

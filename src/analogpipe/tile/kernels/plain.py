@@ -3,6 +3,9 @@
 :class:`analogpipe.tile.kernels.backend.Kernels` says what each function does.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,13 @@ from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
 
 _TINY = 1e-30
+
+Once = Callable[[Tensor, float, torch.Generator, Tensor | None], tuple[Tensor, Tensor | None]]
+"""Reads once, at a factor of the scale: x (b, in) with noise of a stream, plus a bias (out,) if there
+is one. Returns what was read, (b, out), and which rows (b,) bound management has to read again, None
+for none."""
+AtOnce = Callable[[Tensor, Tensor, float], None]
+"""Applies in one call what samples want of an array: x (b, in), e (b, out), learning rate."""
 
 
 def fill(words: Tensor, generator: torch.Generator) -> None:
@@ -65,8 +75,18 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     return signals.of_columns, signals.of_rows
 
 
-def read(
-    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+def reads(matrix: Tensor, config: ReadoutConfig) -> Once:
+    """Return what reads a matrix."""
+    return partial(_read, matrix, config)
+
+
+def _read(
+    matrix: Tensor,
+    config: ReadoutConfig,
+    x: Tensor,
+    factor: float,
+    generator: torch.Generator,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Read once, at ``factor`` times the scale; also which rows reached the bound, None for none."""
     n = config.levels
@@ -93,7 +113,8 @@ def read(
             reached = y.abs().amax(1) >= n.out_bound
             saturated = reached if bool(reached.any()) else None
         y.clamp_(-n.out_bound, n.out_bound)
-    return y.mul_(scale * n.out_step if n.out_step > 0 else scale), saturated
+    y.mul_(scale * n.out_step if n.out_step > 0 else scale)
+    return y if bias is None else y.add_(bias), saturated
 
 
 def largest(maps: Tensor) -> Tensor:
@@ -224,6 +245,12 @@ class Block:
         """Of the number of pulses, with their noise, over that of the number alone."""
         self._one, self._six = weight.new_tensor(1.0), weight.new_tensor(6.0)
         self._minus_six = -self._six
+
+    def at_once(
+        self, granularity: float, config: UpdateConfig, generator: torch.Generator, slots: Tensor
+    ) -> AtOnce | None:
+        """Return what updates an array of which these are all rows, None where there is no such thing."""
+        return None
 
     def change(
         self,
