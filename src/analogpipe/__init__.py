@@ -40,6 +40,7 @@ _HOME = {
     "load_runs": "results.load.load_runs",
     "load_schedule": "results.load.load_schedule",
     "load_table": "results.load.load_table",
+    "multiply_in": "layer.multiply.multiply_in",
     "plan": "schedule.table.build",
     "preset": "tile.config.preset",
     "to_analog": "layer.convert.to_analog",

@@ -118,6 +118,14 @@ class AnalogConv2d(AnalogLayer):
                 sizes += f", {key}={value!r}"
         return f"{sizes}, {super().extra_repr()}"
 
+    def _convolve(self, x: Tensor) -> Tensor:
+        dtype = self.tile.array.multiplies_in
+        return self.windows.convolve(x, self.matrix(), dtype).contiguous()
+
+    def _input_gradient(self, e: Tensor, x: Tensor) -> Tensor:
+        dtype = self.tile.array.multiplies_in
+        return self.windows.input_gradient(e, x, self.matrix(), dtype).contiguous()
+
     def _bias_column(self) -> Tensor:
         return self.tile.array.weight[:, -1].view(-1, 1, 1)
 
@@ -125,7 +133,7 @@ class AnalogConv2d(AnalogLayer):
         """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
         config = self.tile.config.forward
         if config.perfect:
-            y = self.windows.convolve(x, self.matrix())
+            y = self._convolve(x)
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
@@ -156,7 +164,7 @@ class AnalogConv2d(AnalogLayer):
         q = kernels.levels(self.windows.by_group(x), images, n.inp_step, n.inp_bound).view(x.shape)
         if n.inp_noise > 0:
             kernels.add_normal(q, n.inp_noise, stream)
-        y = self.windows.convolve(q, self.matrix())
+        y = self._convolve(q)
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
         grouped = self.windows.by_group(y)
@@ -180,7 +188,7 @@ class AnalogConv2d(AnalogLayer):
         """Return the gradient for ``x`` as read through the transposed array."""
         config = self.tile.config.backward
         if config.perfect:
-            return self.windows.input_gradient(e, x, self.matrix())
+            return self._input_gradient(e, x)
         grouped = self.windows.by_group(e)
         stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
         if config.noise_management == "abs_max":
@@ -193,7 +201,7 @@ class AnalogConv2d(AnalogLayer):
         q = kernels.levels(grouped, unit, n.inp_step, n.inp_bound, back=not noisy)
         if noisy:
             kernels.add_normal(q, n.inp_noise, stream).mul_(unit)
-        grad = self.windows.input_gradient(q.view(e.shape), x, self.matrix())
+        grad = self._input_gradient(q.view(e.shape), x)
         variance = config.out_noise**2 + n.out_step**2 / 12
         if variance > 0:
             # each of the positions over a pixel was read by itself

@@ -31,13 +31,13 @@ class Positions:
     analog_bias: bool
     """Whether the last column of the array is a bias, with input 1."""
 
-    def add_to(self, matrix: Tensor, factor: float) -> None:
+    def add_to(self, matrix: Tensor, factor: float, dtype: torch.dtype) -> None:
         """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
-        matrix.add_(self._gradient(self.e, self.x), alpha=factor)
+        matrix.add_(self._gradient(self.e, self.x, dtype), alpha=factor)
 
-    def gradient(self) -> Tensor:
+    def gradient(self, dtype: torch.dtype) -> Tensor:
         """Return the gradient for the array."""
-        return self._gradient(self.e, self.x)
+        return self._gradient(self.e, self.x, dtype)
 
     def over(self, scale: Tensor) -> "Positions":
         """Divide the error signals by ``scale``."""
@@ -55,7 +55,9 @@ class Positions:
         patches = with_one(patches) if self.analog_bias else patches
         return patches, self.e.flatten(2).transpose(1, 2).reshape(-1, self.e.shape[1])
 
-    def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
+    def products(
+        self, lr: float, granularity: float, config: UpdateConfig, dtype: torch.dtype
+    ) -> Products | None:
         """Return the expected pulses; None where they are not given by two gradients.
 
         As :meth:`analogpipe.tile.kernels.backend.Kernels.condition`, with positions for samples, and
@@ -78,8 +80,8 @@ class Positions:
         lengths = None if longest <= 1 else needed.ceil_().clamp_(1, limit)
         if not config.update_bl_management:
             lengths = needed.fill_(limit)
-        wanted = self._gradient(e, x).mul_(-lr / (2 * g))
-        activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
+        wanted = self._gradient(e, x, dtype).mul_(-lr / (2 * g))
+        activity = self._gradient(e_sizes, x_sizes, dtype).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
         sent = self._slots(lengths)
         return Products(activity, wanted, of_rows.mul_(lr / g), of_columns, sent)
@@ -104,9 +106,9 @@ class Positions:
         found = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
         return found.clamp_min(1.0) if self.analog_bias else found
 
-    def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
-        """Return the exact gradient for the array, (out, columns)."""
-        gradient = self.windows.kernel_gradient(e, x, self.kernel)
+    def _gradient(self, e: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the gradient for the array, (out, columns)."""
+        gradient = self.windows.kernel_gradient(e, x, self.kernel, dtype)
         if self.analog_bias:
             return torch.cat([gradient, e.sum((0, 2, 3)).unsqueeze(1)], 1)
         return gradient

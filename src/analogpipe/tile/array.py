@@ -32,6 +32,8 @@ class Array(nn.Module):
     """In its place a gradient is wanted; None where the array takes the change itself."""
     slots: Tensor
     """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
+    multiplies_in = torch.float32
+    """The dtype of its products (:mod:`analogpipe.tile.products`), of reads and of updates."""
 
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()

@@ -59,11 +59,13 @@ class PulsedArray(Array):
             self.streams["update"],
             kernels=self.kernels,
             slots=self.slots,
+            dtype=self.multiplies_in,
         )
 
     def change(self, change: Change, lr: float) -> None:
         """Pulse the elements."""
-        products = change.products(lr, self.device.granularity, self.config.update)
+        numbers = lr, self.device.granularity, self.config.update
+        products = change.products(*numbers, self.multiplies_in)
         if products is None:
             self.updater.apply(*change.samples(), lr)
         else:
@@ -133,4 +135,5 @@ class RewrittenArray(PulsedArray):
             self.device.write_noise,
             self.kernels,
             self.slots,
+            self.multiplies_in,
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.products import mm
 from analogpipe.tile.sections import ReadoutConfig
 
 
@@ -19,17 +20,21 @@ def read(
     config: ReadoutConfig,
     generator: torch.Generator,
     kernels: Kernels,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Return the product of each row of ``x`` (b, in) with ``matrix`` (in, out), as read, (b, out)."""
+    """Return the product of each row of ``x`` (b, in) with ``matrix`` (in, out), as read, (b, out).
+
+    ``dtype`` is that of the product (:mod:`analogpipe.tile.products`).
+    """
     if config.perfect:
-        return torch.mm(x, matrix)
-    y, saturated = kernels.read(x, 1.0, matrix, config, generator)
+        return mm(x, matrix, dtype)
+    y, saturated = kernels.read(x, 1.0, matrix, config, generator, dtype)
     if saturated is None:
         return y
     rows = torch.arange(x.shape[0], device=x.device)
     for factor in config.factors():
         rows = rows[saturated]
-        again, saturated = kernels.read(x[rows], factor, matrix, config, generator)
+        again, saturated = kernels.read(x[rows], factor, matrix, config, generator, dtype)
         y[rows] = again
         if saturated is None:
             break

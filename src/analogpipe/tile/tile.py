@@ -102,15 +102,26 @@ class AnalogTile(nn.Module):
         """Seed and name of the random streams."""
         return self.streams.seed, self.streams.name
 
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Form the products of reads and updates in ``dtype``, where they are large enough to gain
+        (:mod:`analogpipe.tile.products`); float32 at first."""
+        for part in self.array.modules():
+            if isinstance(part, Array):
+                part.settle()
+                part.multiplies_in = dtype
+                part.forget()
+
     def read_forward(self, x: Tensor) -> Tensor:
         """Return ``x W^T`` as read: (b, in) -> (b, out)."""
         array, stream = self.array, self.forward_stream()
-        return read(x, array.settle().t(), self.config.forward, stream, array.kernels)
+        how = self.config.forward, stream, array.kernels, array.multiplies_in
+        return read(x, array.settle().t(), *how)
 
     def read_backward(self, e: Tensor) -> Tensor:
         """Return ``e W`` as read through the transposed array: (b, out) -> (b, in)."""
         array, stream = self.array, self.backward_stream()
-        return read(e, array.settle(), self.config.backward, stream, array.kernels)
+        how = self.config.backward, stream, array.kernels, array.multiplies_in
+        return read(e, array.settle(), *how)
 
     def update(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the change ``-lr e^T x`` wanted by one micro-batch: x (b, in), e (b, out)."""

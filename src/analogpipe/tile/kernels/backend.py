@@ -53,8 +53,10 @@ class Kernels(Protocol):
         matrix: Tensor,
         config: ReadoutConfig,
         generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[Tensor, Tensor | None]:
-        """Read ``matrix`` (in, out) once by each row of ``x`` (b, in), at ``factor`` times its scale.
+        """Read ``matrix`` (in, out) once by each row of ``x`` (b, in), at ``factor`` times its scale;
+        the product is formed in ``dtype``.
 
         Also returns which rows (b,) bound management has to read again, None for none.
         """

@@ -14,6 +14,7 @@ from analogpipe.tile.kernels import loops, plain, programming
 from analogpipe.tile.kernels import maps as loops_of_maps
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY, UNIT
+from analogpipe.tile.products import mm
 from analogpipe.tile.scratch import kept, scratch
 from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
@@ -92,7 +93,12 @@ class _Space:
 
 
 def read(
-    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+    x: Tensor,
+    factor: float,
+    matrix: Tensor,
+    config: ReadoutConfig,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor | None]:
     """Read once, each conversion in one pass; also which rows reached the bound, None for none."""
     n = config.levels
@@ -104,7 +110,7 @@ def read(
     if n.inp_noise > 0:
         add_normal(space.q, n.inp_noise, generator)
     # into a tensor of its own kind, also under autocast
-    y = torch.mm(space.q, matrix, out=matrix.new_empty(samples, matrix.shape[1]))
+    y = mm(space.q, matrix, dtype, out=matrix.new_empty(samples, matrix.shape[1]))
     words = space.seed.draw(generator) if n.out_noise > 0 else space.seed.words
     numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
     found = loops.convert(array(y), *space.back, words, *numbers)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from analogpipe.device.response import Response, mix
 from analogpipe.tile.noise import ANY, UNIT, Fill, Uniform16, rewrite
+from analogpipe.tile.products import mm
 from analogpipe.tile.scratch import scratch
 from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
@@ -66,7 +67,12 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
 
 
 def read(
-    x: Tensor, factor: float, matrix: Tensor, config: ReadoutConfig, generator: torch.Generator
+    x: Tensor,
+    factor: float,
+    matrix: Tensor,
+    config: ReadoutConfig,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor | None]:
     """Read once, at ``factor`` times the scale; also which rows reached the bound, None for none."""
     n = config.levels
@@ -82,7 +88,7 @@ def read(
         q.clamp_(-n.inp_bound, n.inp_bound)
     if n.inp_noise > 0:
         add_normal(q, n.inp_noise, generator)
-    y = torch.mm(q, matrix).mul_(n.to_output)
+    y = mm(q, matrix, dtype).mul_(n.to_output)
     if n.out_noise > 0:
         add_normal(y, n.out_noise, generator)
     if n.out_step > 0:
