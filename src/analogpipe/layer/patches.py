@@ -98,20 +98,26 @@ class Windows:
         options = self.stride, self.padding, self.dilation, self.groups
         if not self.pays(x.shape, kernel, dtype):
             return F.conv2d(x, kernel, None, *options)
-        y = F.conv2d(channels_last(x, dtype), kernel.to(dtype), None, *options)
-        return y.to(x.dtype)
+        return self.low_convolution(channels_last(x, dtype), kernel).to(x.dtype)
+
+    def low_convolution(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the convolution of ``x``, of another dtype and with channels last, in that dtype."""
+        options = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d(x, kernel.to(x.dtype), None, *options)
 
     def input_gradient(
         self, e: Tensor, x: Tensor, kernel: Tensor, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Return the gradient with respect to ``x``, of its shape, for that of the output, ``e``."""
-        which = True, False, False
-        if not self.pays(x.shape, kernel, dtype):
-            return self.gradients(e, x, kernel, which)[0]
+        if self.pays(x.shape, kernel, dtype):
+            return self.low_input_gradient(channels_last(e, dtype), x, kernel).to(e.dtype)
+        return self._gradients(e, x, kernel, (True, False, False))[0]
+
+    def low_input_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return it for ``e`` of another dtype and with channels last, in that dtype."""
         # of x only the shape and the layout count
-        like = torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
-        found = self.gradients(channels_last(e, dtype), like, kernel.to(dtype), which)[0]
-        return found.to(e.dtype)
+        like = torch.empty_like(x, dtype=e.dtype, memory_format=torch.channels_last)
+        return self._gradients(e, like, kernel.to(e.dtype), (True, False, False))[0]
 
     def kernel_gradient(
         self, e: Tensor, x: Tensor, kernel: Tensor, dtype: torch.dtype = torch.float32
@@ -119,7 +125,7 @@ class Windows:
         """Return the gradient with respect to the kernel, (out, columns)."""
         if self.pays(x.shape, kernel, dtype):
             e, x, kernel = channels_last(e, dtype), channels_last(x, dtype), kernel.to(dtype)
-        gradient = self.gradients(e, x, kernel, (False, True, False))[1]
+        gradient = self._gradients(e, x, kernel, (False, True, False))[1]
         return gradient.to(torch.float32).reshape(len(kernel), -1)
 
     def pays(self, shape: torch.Size, kernel: Tensor, dtype: torch.dtype) -> bool:
@@ -129,10 +135,9 @@ class Windows:
         positions = shape[0] * prod(self.places(shape))
         return convolution_pays(positions, kernel[0].numel(), len(kernel))
 
-    def gradients(
+    def _gradients(
         self, e: Tensor, x: Tensor, kernel: Tensor, which: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients that ``which`` asks for, of input, kernel and bias; in their dtype."""
         spaces = self.stride, self.padding, self.dilation
         found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
             e, x, kernel, None, *spaces, False, (0, 0), self.groups, which

@@ -12,6 +12,7 @@ from torch import Tensor
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
 from analogpipe.tile.change import Products, Rounding
+from analogpipe.tile.kernels import pixels
 from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
 from analogpipe.tile.sections import UpdateConfig
@@ -30,6 +31,8 @@ class Positions:
     """Its shape is all that counts."""
     analog_bias: bool
     """Whether the last column of the array is a bias, with input 1."""
+    by_pixels: bool = False
+    """Whether products in bfloat16 are made pixel by pixel (:mod:`analogpipe.tile.kernels.pixels`)."""
 
     def add_to(self, matrix: Tensor, factor: float, dtype: torch.dtype) -> None:
         """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
@@ -65,6 +68,8 @@ class Positions:
         """
         if config.fires_samples:
             return None
+        if self.by_pixels and dtype == torch.bfloat16:
+            return self._low_products(lr, granularity, config)
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
@@ -85,6 +90,20 @@ class Positions:
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
         sent = self._slots(lengths)
         return Products(activity, wanted, of_rows.mul_(lr / g), of_columns, sent)
+
+    def _low_products(self, lr: float, g: float, config: UpdateConfig) -> Products:
+        """As :meth:`products`, by pixels."""
+        top = self.windows.largest(pixels.largest(self.x))
+        of_x = pixels.split(self.x)
+        numbers = lr / g, config.desired_bl, config.update_bl_management
+        of_e, sent = pixels.condition(self.e, top, *numbers)
+        wanted = self._gradient(of_e.signed, of_x.signed, torch.bfloat16)
+        activity = self._gradient(of_e.sizes, of_x.sizes, torch.bfloat16)
+        half = lr / (2 * g)
+        of_rows, of_columns = (s[1] / s[0].add_(_TINY) for s in (of_e.sums, of_x.sums))
+        area = self.windows.kernel[0] * self.windows.kernel[1]
+        factors = of_rows.mul_(lr / g), of_columns.repeat_interleave(area)
+        return Products(activity.mul_(half), wanted.mul_(-half), *factors, sent)
 
     def _slots(self, lengths: Tensor | None) -> Tensor | int:
         """Slots of the trains of all positions; of several groups, which fire side by side, the mean."""
