@@ -6,12 +6,30 @@ import pytest
 import torch
 import yaml
 
+from analogpipe.tile import products
+from analogpipe.tile.array import Array
 from run_snakemake import PROFILE, ROOT, snakemake
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def in_bfloat16(monkeypatch) -> None:
+    """Run a test with the products of all arrays in bfloat16, however small they are."""
+    monkeypatch.setattr(Array, "multiplies_in", torch.bfloat16)
+    for name in ("LEAST", "LEAST_OF_CONVOLUTION", "THINNEST", "FEWEST_POSITIONS"):
+        monkeypatch.setattr(products, name, 0)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def in_both_formats(request) -> torch.dtype:
+    """Run a test twice, the second time :func:`in_bfloat16`."""
+    if request.param == "bfloat16":
+        request.getfixturevalue("in_bfloat16")
+    return getattr(torch, request.param)
 
 
 @pytest.fixture(scope="session")

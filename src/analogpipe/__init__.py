@@ -42,6 +42,7 @@ _HOME = {
     "load_runs": "results.load.load_runs",
     "load_schedule": "results.load.load_schedule",
     "load_table": "results.load.load_table",
+    "multiply_in": "layer.multiply.multiply_in",
     "plan": "schedule.table.build",
     "preset": "tile.config.preset",
     "to_aihwkit": "aihwkit.layers.to_aihwkit",

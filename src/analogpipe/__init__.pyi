@@ -19,6 +19,7 @@ from analogpipe.figures.gantt import figure
 from analogpipe.layer.convert import to_analog as to_analog
 from analogpipe.layer.convolution import AnalogConv2d as AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear as AnalogLinear
+from analogpipe.layer.multiply import multiply_in as multiply_in
 from analogpipe.layer.steps import train_arrays as train_arrays
 from analogpipe.layer.steps import update_arrays as update_arrays
 from analogpipe.pipeline.cut import cut as cut

@@ -1,6 +1,7 @@
 """The command: what it prints and writes, and one line for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,6 +225,9 @@ def test_estimate_is_what_a_run_records(run, trained, tiny_profile):
     assert result.stages[0].activation_bytes == 3 * 4 * 8 * (64 + 16)
     output = run("estimate", "TINY", "--stages", 3, "--set", "training.epochs=2").stdout
     assert f"{record['cycles']:,}" in output
+    assert re.search(
+        r"faster products +(float32|bfloat16) +float32 \S+ ms, bfloat16 \S+ ms", output
+    )
     assert "16 training runs" in output  # 2 devices, 2 seeds; sequential, sync, async twice
     assert "on this machine" not in run("estimate", "TINY", "--stages", 3, "--not-here").stdout
 

@@ -24,6 +24,14 @@ def test_precision_of_products_is_that_of_the_last_run():
         assert torch.get_float32_matmul_precision() == expected
 
 
+def test_products_and_precision_are_one_choice():
+    with pytest.raises(
+        ValueError, match="found bfloat16 with precision tf32, allowed: one of both"
+    ):
+        Compute(precision="tf32", products="bfloat16")
+    assert Compute(precision="tf32").products == "float32"
+
+
 def test_bfloat16_inside_float32_outside():
     seen = []
     module = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))

@@ -155,6 +155,24 @@ def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys
     assert one == two
 
 
+@pytest.mark.parametrize("device", [DIGITAL, DEVICE])
+@pytest.mark.usefixtures("in_bfloat16")
+def test_products_in_bfloat16_change_a_run_by_their_rounding(make_run, tmp_path, device):
+    results = {}
+    for products in ("float32", "bfloat16"):
+        run = make_run(device)
+        run = run.model_copy(
+            update={"compute": run.compute.model_copy(update={"products": products})}
+        )
+        train(run, tmp_path / products)
+        results[products] = pd.read_csv(tmp_path / products / "metrics.csv")
+        record = json.loads((tmp_path / products / "run.json").read_text())
+        assert record["config"]["compute"]["products"] == products
+    ours, low = (results[name]["test_loss"] for name in ("float32", "bfloat16"))
+    assert not ours.equals(low)
+    assert low.tolist() == pytest.approx(ours.tolist(), rel=0.1)
+
+
 @pytest.mark.parametrize(("left", "saves"), [(59.0, False), (61.0, True)])
 def test_a_long_run_saves_at_once(left, saves):
     pace = Pace(parse_interval("1 min"), 40)

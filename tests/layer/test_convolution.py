@@ -56,6 +56,7 @@ def test_the_mean_update_counts_every_position(shape: dict) -> None:
     torch.testing.assert_close(layer.tile.weight, expected, atol=1e-6, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("in_both_formats")
 def test_pulsed_agrees_with_the_trains_of_its_patches() -> None:
     x = torch.rand(2, 3, 6, 6, generator=generator(1))
     e = torch.randn(2, 40, 4, 4, generator=generator(2)) * 0.05
@@ -79,6 +80,7 @@ def test_pulsed_agrees_with_the_trains_of_its_patches() -> None:
     assert float(ours.var(0).mean() / trains.var(0).mean()) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.usefixtures("in_both_formats")
 def test_the_read_out_noise_is_that_of_reads_patch_by_patch() -> None:
     quiet = ReadoutConfig(out_noise=0.0, inp_res=0, out_res=0)
     noisy = ReadoutConfig(out_noise=0.1, inp_res=0, out_res=0, bound_management="none")

@@ -138,6 +138,12 @@ def test_weight_changes_have_the_same_mean_and_spread(name: str, start: float) -
     assert_alike(_our_changes(_tile(name), start), _peer_changes(name, start))
 
 
+@pytest.mark.usefixtures("in_bfloat16")
+@pytest.mark.parametrize("name", ["soft", "constant"])
+def test_weight_changes_are_alike_with_products_in_bfloat16(name: str) -> None:
+    assert_alike(_our_changes(_tile(name), 0.0), _peer_changes(name, 0.0))
+
+
 def test_the_first_changes_of_a_one_sided_pair_are_the_same() -> None:
     """The first part of the slow case PCM; by then the first pairs have been refreshed."""
     recorded = (1, 10)
@@ -246,6 +252,7 @@ def test_read_outs_quantise_alike(scale: float) -> None:
         assert float(different) < 1e-3
 
 
+@pytest.mark.usefixtures("in_both_formats")
 def test_read_outs_are_equally_noisy() -> None:
     config = ReadoutConfig(inp_noise=0.02, inp_res=0, out_res=0)
     peer_config = SingleRPUConfig(device=peer_devices.IdealDevice())

@@ -89,6 +89,7 @@ def _theirs(tau: float, seed: int) -> float:
     return _accuracy(net, step, seed)
 
 
+@pytest.mark.usefixtures("in_both_formats")
 @pytest.mark.parametrize("tau", [0.6, 0.8])
 def test_accuracies_agree_within_the_seed_spread(tau: float) -> None:
     ours = [_ours(tau, seed) for seed in range(SEEDS)]

@@ -217,14 +217,15 @@ def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tu
 
     import torch
 
-    from analogpipe.experiment.estimate import measure, measure_profile
+    from analogpipe.experiment.estimate import measure, measure_profile, of_products
     from analogpipe.experiment.progress import duration
     from analogpipe.profile.profile import load_devices
 
     start = time.process_time()  # of this process, as a run has it
     torch.set_num_threads(1)  # as the workflow runs it
     rate = profile.learning_rates.get(run.device, {}).get(run.mode.name, 0.1)
-    one = measure(run.model_copy(update={"learning_rate": rate}), images)
+    run = run.model_copy(update={"learning_rate": rate})
+    one, formats = measure(run, images), of_products(run, images)
     tiles = load_devices(path.parent / profile.devices_file) if profile.analog_devices else {}
     runs, seconds = measure_profile(profile, tiles, images)
     seconds += runs * start
@@ -235,6 +236,12 @@ def _here(path: Path, profile: "Profile", run: "Run", images: "Data") -> list[tu
             duration(one.seconds + start),
             f"{one.micro_batch * 1e3:.3g} ms a micro-batch, {duration(one.evaluation)} an evaluation, "
             f"{duration(start)} to start",
+        ),
+        (
+            "faster products",
+            min(formats, key=formats.__getitem__),
+            ", ".join(f"{name} {1e3 * took:.3g} ms" for name, took in formats.items())
+            + f" a micro-batch; compute.products is {run.compute.products}",
         ),
         ("its memory", f"{one.memory / 2**30:.2f} GiB", "one thread, one process"),
         (

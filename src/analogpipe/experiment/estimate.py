@@ -1,8 +1,10 @@
 """What a run will take, before it is run: cycles, latency, memory of the accelerators; time here."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import safetensors.torch
@@ -16,12 +18,14 @@ from analogpipe.experiment.run import make_pipeline
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.pipeline import reads as costs
 from analogpipe.profile.profile import Profile, Run
+from analogpipe.profile.sections import Compute
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import cycles, density
 from analogpipe.schedule.partition import Balance, balance
 from analogpipe.schedule.table import build
 from analogpipe.schedule.timing import simulate
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.products import Format
 
 SIMULATED = 20_000
 """Forward passes of stages up to which a run is timed action by action; a longer one is extrapolated."""
@@ -93,6 +97,21 @@ def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
     evaluation = evaluation_seconds(pipeline, images)
     safetensors.torch.save(pipeline.state_dict())
     return Measured(spent / count, evaluation, machine.peak_memory(), total, run.training.epochs)
+
+
+def of_products(run: Run, images: data.Data, seconds: float = MEASURED) -> dict[str, float]:
+    """Return the seconds that a micro-batch takes with products in float32 and in bfloat16.
+
+    Each is trained for so many ``seconds``; torch's own ``precision`` is float32 for both.
+    """
+    times = {}
+    for products in get_args(Format):
+        compute = Compute(device=run.compute.device, products=products)
+        with warnings.catch_warnings():  # the times say it
+            warnings.simplefilter("ignore")
+            one = measure(run.model_copy(update={"compute": compute}), images, seconds)
+        times[products] = one.micro_batch
+    return times
 
 
 def measure_profile(

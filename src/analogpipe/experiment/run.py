@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from analogpipe.experiment import data, machine, models
 from analogpipe.experiment.augmentation import crop_flip
+from analogpipe.layer.multiply import multiply_in
 from analogpipe.pipeline import processes as distributed
 from analogpipe.pipeline.mitigation import LearningRate, warmed_up
 from analogpipe.pipeline.optimizer import Make
@@ -66,6 +67,7 @@ def _stages(run: Run, samples: data.Data) -> list[nn.Module]:
     else:
         parts = from_sizes(run.split, len(blocks), run.stages)
     stages: list[nn.Module] = [nn.Sequential(*(blocks[i] for i in part)) for part in parts]
+    multiply_in(stages, run.compute.products)
     if run.compute.precision == "bf16":
         stages = [machine.Autocast(stage) for stage in stages]
     return stages

@@ -21,6 +21,7 @@ from analogpipe.layer.base import AnalogLayer, Bias, LayerError, check_input
 from analogpipe.layer.patches import Pair, Windows, pair, split_padding
 from analogpipe.layer.positions import Positions
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.kernels import compiled, pixels
 
 _TINY = 1e-30
 
@@ -100,13 +101,14 @@ class AnalogConv2d(AnalogLayer):
         if x.numel() == 0:  # nothing to read
             y = self.windows.convolve(x, self.matrix())
             return y if self.bias is None else y + self.bias.view(-1, 1, 1)
-        x = x.contiguous()
+        x = pixels.laid(x) if self.by_pixels(x) else x.contiguous()
         read = _Conv.apply(x, self.read_bias(), self.anchor, self)  # type: ignore[no-untyped-call]
         return self.scaled(read)
 
     def wanted(self, x: Tensor, e: Tensor) -> Positions:
         """Return the change that all samples and positions want: x (b, in, h, w), e (b, out, h', w')."""
-        return Positions(x, e, self.windows, self.matrix(), self.analog_bias)
+        how = self.windows, self.matrix(), self.analog_bias, self.by_pixels(x)
+        return Positions(x, e, *how)
 
     def extra_repr(self) -> str:
         """Sizes, bias and device."""
@@ -118,6 +120,38 @@ class AnalogConv2d(AnalogLayer):
                 sizes += f", {key}={value!r}"
         return f"{sizes}, {super().extra_repr()}"
 
+    def by_pixels(self, x: Tensor) -> bool:
+        """Whether the products of an input are in bfloat16 and made of signals pixel by pixel
+        (:mod:`analogpipe.tile.kernels.pixels`): in main memory, of one group, without analog bias."""
+        array = self.tile.array
+        return (
+            array.multiplies_in == torch.bfloat16
+            and self.groups == 1
+            and not self.analog_bias
+            and array.kernels is compiled
+            and self.windows.pays(x.shape, self.matrix(), torch.bfloat16)
+        )
+
+    def _largest(self, x: Tensor) -> Tensor:
+        if self.by_pixels(x):
+            return pixels.largest(x)
+        return self.tile.array.kernels.largest(self.windows.by_group(x))
+
+    def _low_read_backward(self, e: Tensor, x: Tensor, variance: float) -> Tensor:
+        """As :meth:`read_backward`, by pixels."""
+        q, scale = pixels.levels_of_pixels(e, self.tile.config.backward)
+        grad = self.windows.low_input_gradient(q, x, self.matrix())
+        deviation = self.windows.spread(scale.square_(), x.shape).mul_(variance).sqrt_()
+        return pixels.add_scaled_normal(grad, deviation, self.tile.backward_stream())
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        dtype = self.tile.array.multiplies_in
+        return self.windows.convolve(x, self.matrix(), dtype).contiguous()
+
+    def _input_gradient(self, e: Tensor, x: Tensor) -> Tensor:
+        dtype = self.tile.array.multiplies_in
+        return self.windows.input_gradient(e, x, self.matrix(), dtype).contiguous()
+
     def _bias_column(self) -> Tensor:
         return self.tile.array.weight[:, -1].view(-1, 1, 1)
 
@@ -125,11 +159,11 @@ class AnalogConv2d(AnalogLayer):
         """Return the convolution as read, (b, in, h, w) -> (b, out, h', w')."""
         config = self.tile.config.forward
         if config.perfect:
-            y = self.windows.convolve(x, self.matrix())
+            y = self._convolve(x)
             return y.add_(self._bias_column()) if self.analog_bias else y
         stream = self.tile.forward_stream()
         if config.noise_management == "abs_max":
-            sizes = self.tile.array.kernels.largest(self.windows.by_group(x))
+            sizes = self._largest(x)
             least = 1.0 if self.analog_bias else _TINY
             local = self.windows.largest(sizes).clamp_min(least)
             image = sizes.amax((1, 2, 3), keepdim=True).clamp_min_(least)
@@ -152,15 +186,20 @@ class AnalogConv2d(AnalogLayer):
         config = self.tile.config.forward
         n = config.levels
         unit, kernels = image * (n.inp_step or 1.0), self.tile.array.kernels
+        scale = local * (n.out_step or 1.0)
+        if self.by_pixels(x) and n.inp_noise == 0:
+            q = pixels.levels(x, unit, config)
+            low = self.windows.low_convolution(q, self.matrix())
+            y, reached = pixels.convert(low, unit / scale, scale, config, stream)
+            return y, None if reached is None else reached.expand_as(y)
         images = unit.unsqueeze(1)
         q = kernels.levels(self.windows.by_group(x), images, n.inp_step, n.inp_bound).view(x.shape)
         if n.inp_noise > 0:
             kernels.add_normal(q, n.inp_noise, stream)
-        y = self.windows.convolve(q, self.matrix())
+        y = self._convolve(q)
         if self.analog_bias:
             y.add_(self._bias_input(1 / unit, y, stream) * self._bias_column())
-        grouped = self.windows.by_group(y)
-        scale = (local * (n.out_step or 1.0)).unsqueeze(2)
+        grouped, scale = self.windows.by_group(y), scale.unsqueeze(2)
         saturated = kernels.convert(grouped, images / scale, scale, config, stream)
         return y, None if saturated is None else saturated.expand_as(grouped).reshape(y.shape)
 
@@ -180,21 +219,23 @@ class AnalogConv2d(AnalogLayer):
         """Return the gradient for ``x`` as read through the transposed array."""
         config = self.tile.config.backward
         if config.perfect:
-            return self.windows.input_gradient(e, x, self.matrix())
+            return self._input_gradient(e, x)
+        n = config.levels
+        variance = config.out_noise**2 + n.out_step**2 / 12
+        if self.by_pixels(x) and n.inp_noise == 0 and variance > 0:
+            return self._low_read_backward(e, x, variance)
         grouped = self.windows.by_group(e)
         stream, kernels = self.tile.backward_stream(), self.tile.array.kernels
         if config.noise_management == "abs_max":
             scale = kernels.largest(grouped).unsqueeze(2).clamp_min_(_TINY)
         else:
             scale = e.new_ones((e.shape[0], self.groups, 1, *e.shape[2:]))
-        n = config.levels
         unit = scale * (n.inp_step or 1.0)
         noisy = n.inp_noise > 0
         q = kernels.levels(grouped, unit, n.inp_step, n.inp_bound, back=not noisy)
         if noisy:
             kernels.add_normal(q, n.inp_noise, stream).mul_(unit)
-        grad = self.windows.input_gradient(q.view(e.shape), x, self.matrix())
-        variance = config.out_noise**2 + n.out_step**2 / 12
+        grad = self._input_gradient(q.view(e.shape), x)
         if variance > 0:
             # each of the positions over a pixel was read by itself
             total = self.windows.spread(scale.squeeze(2).square(), x.shape)
@@ -219,7 +260,7 @@ class _Conv(torch.autograd.Function):
     def backward(ctx: Any, e: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (x,) = ctx.saved_tensors
         layer = ctx.layer
-        e = e.contiguous()
+        e = pixels.laid(e) if layer.by_pixels(x) else e.contiguous()
         gradient = layer.learn(x, e, ctx)
         scaled = layer.tile.scales.fixed(e)
         grad_x = layer.read_backward(scaled, x) if ctx.needs_input_grad[0] else None

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from analogpipe.layer.base import LayerError
+from analogpipe.tile.products import convolution_pays
 
 Pair = int | tuple[int, int]
 
@@ -34,6 +36,12 @@ def pair(key: str, value: object, least: int) -> tuple[int, int]:
     ):
         raise LayerError(f"{key} is an integer or two, {least} or more, found {value!r}")
     return int(both[0]), int(both[1])
+
+
+def channels_last(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``x`` (b, c, h, w) in a dtype, channel after channel of a pixel: the layout of the fastest
+    convolutions."""
+    return x.to(dtype, memory_format=torch.channels_last)
 
 
 def split_padding(
@@ -74,6 +82,9 @@ class Windows:
     A kernel is (out, in / groups, kh, kw). :meth:`largest` and :meth:`spread` are for thin maps, with
     one number per pixel and group: they take one direction after the other, tap by tap, which is
     several times faster than pooling or a convolution by ones.
+
+    Products are formed in ``dtype`` where that pays (:mod:`analogpipe.tile.products`); their results
+    are float32, channels last where it was another one.
     """
 
     kernel: tuple[int, int]
@@ -82,19 +93,47 @@ class Windows:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
-    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, kernel: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the convolution of ``x`` (b, in, h, w), (b, out, h', w')."""
         options = self.stride, self.padding, self.dilation, self.groups
-        return F.conv2d(x, kernel, None, *options)
+        if not self.pays(x.shape, kernel, dtype):
+            return F.conv2d(x, kernel, None, *options)
+        return self.low_convolution(channels_last(x, dtype), kernel).to(x.dtype)
 
-    def input_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+    def low_convolution(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return the convolution of ``x``, of another dtype and with channels last, in that dtype."""
+        options = self.stride, self.padding, self.dilation, self.groups
+        return F.conv2d(x, kernel.to(x.dtype), None, *options)
+
+    def input_gradient(
+        self, e: Tensor, x: Tensor, kernel: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Return the gradient with respect to ``x``, of its shape, for that of the output, ``e``."""
+        if self.pays(x.shape, kernel, dtype):
+            return self.low_input_gradient(channels_last(e, dtype), x, kernel).to(e.dtype)
         return self._gradients(e, x, kernel, (True, False, False))[0]
 
-    def kernel_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+    def low_input_gradient(self, e: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return it for ``e`` of another dtype and with channels last, in that dtype."""
+        # of x only the shape and the layout count
+        like = torch.empty_like(x, dtype=e.dtype, memory_format=torch.channels_last)
+        return self._gradients(e, like, kernel.to(e.dtype), (True, False, False))[0]
+
+    def kernel_gradient(
+        self, e: Tensor, x: Tensor, kernel: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Return the gradient with respect to the kernel, (out, columns)."""
+        if self.pays(x.shape, kernel, dtype):
+            e, x, kernel = channels_last(e, dtype), channels_last(x, dtype), kernel.to(dtype)
         gradient = self._gradients(e, x, kernel, (False, True, False))[1]
-        return gradient.view(len(kernel), -1)
+        return gradient.to(torch.float32).reshape(len(kernel), -1)
+
+    def pays(self, shape: torch.Size, kernel: Tensor, dtype: torch.dtype) -> bool:
+        """Whether the products with images of ``shape`` are to be formed in another ``dtype``."""
+        if dtype == torch.float32:
+            return False
+        positions = shape[0] * prod(self.places(shape))
+        return convolution_pays(positions, kernel[0].numel(), len(kernel))
 
     def _gradients(
         self, e: Tensor, x: Tensor, kernel: Tensor, which: tuple[bool, bool, bool]

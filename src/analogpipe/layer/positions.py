@@ -12,6 +12,7 @@ from torch import Tensor
 from analogpipe.layer.base import with_one
 from analogpipe.layer.patches import Windows
 from analogpipe.tile.change import Products, Rounding
+from analogpipe.tile.kernels import pixels
 from analogpipe.tile.mapping import along
 from analogpipe.tile.scratch import scratch
 from analogpipe.tile.sections import UpdateConfig
@@ -30,14 +31,16 @@ class Positions:
     """Its shape is all that counts."""
     analog_bias: bool
     """Whether the last column of the array is a bias, with input 1."""
+    by_pixels: bool = False
+    """Whether products in bfloat16 are made pixel by pixel (:mod:`analogpipe.tile.kernels.pixels`)."""
 
-    def add_to(self, matrix: Tensor, factor: float) -> None:
+    def add_to(self, matrix: Tensor, factor: float, dtype: torch.dtype) -> None:
         """Add ``factor`` times the gradient for the array to ``matrix`` in place."""
-        matrix.add_(self._gradient(self.e, self.x), alpha=factor)
+        matrix.add_(self._gradient(self.e, self.x, dtype), alpha=factor)
 
-    def gradient(self) -> Tensor:
+    def gradient(self, dtype: torch.dtype) -> Tensor:
         """Return the gradient for the array."""
-        return self._gradient(self.e, self.x)
+        return self._gradient(self.e, self.x, dtype)
 
     def over(self, scale: Tensor) -> "Positions":
         """Divide the error signals by ``scale``."""
@@ -55,7 +58,9 @@ class Positions:
         patches = with_one(patches) if self.analog_bias else patches
         return patches, self.e.flatten(2).transpose(1, 2).reshape(-1, self.e.shape[1])
 
-    def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
+    def products(
+        self, lr: float, granularity: float, config: UpdateConfig, dtype: torch.dtype
+    ) -> Products | None:
         """Return the expected pulses; None where they are not given by two gradients.
 
         As :meth:`analogpipe.tile.kernels.backend.Kernels.condition`, with positions for samples, and
@@ -63,6 +68,8 @@ class Positions:
         """
         if config.fires_samples:
             return None
+        if self.by_pixels and dtype == torch.bfloat16:
+            return self._low_products(lr, granularity, config)
         x, e, g = self.x, self.e, granularity
         x_sizes = torch.abs(x, out=scratch("x_sizes", x.shape, x))
         e_sizes = torch.abs(e, out=scratch("e_sizes", e.shape, e))
@@ -78,11 +85,25 @@ class Positions:
         lengths = None if longest <= 1 else needed.ceil_().clamp_(1, limit)
         if not config.update_bl_management:
             lengths = needed.fill_(limit)
-        wanted = self._gradient(e, x).mul_(-lr / (2 * g))
-        activity = self._gradient(e_sizes, x_sizes).mul_(lr / (2 * g))
+        wanted = self._gradient(e, x, dtype).mul_(-lr / (2 * g))
+        activity = self._gradient(e_sizes, x_sizes, dtype).mul_(lr / (2 * g))
         of_rows, of_columns = self._chances(x_sizes, e_sizes, lengths)
         sent = self._slots(lengths)
         return Products(activity, wanted, of_rows.mul_(lr / g), of_columns, sent)
+
+    def _low_products(self, lr: float, g: float, config: UpdateConfig) -> Products:
+        """As :meth:`products`, by pixels."""
+        top = self.windows.largest(pixels.largest(self.x))
+        of_x = pixels.split(self.x)
+        numbers = lr / g, config.desired_bl, config.update_bl_management
+        of_e, sent = pixels.condition(self.e, top, *numbers)
+        wanted = self._gradient(of_e.signed, of_x.signed, torch.bfloat16)
+        activity = self._gradient(of_e.sizes, of_x.sizes, torch.bfloat16)
+        half = lr / (2 * g)
+        of_rows, of_columns = (s[1] / s[0].add_(_TINY) for s in (of_e.sums, of_x.sums))
+        area = self.windows.kernel[0] * self.windows.kernel[1]
+        factors = of_rows.mul_(lr / g), of_columns.repeat_interleave(area)
+        return Products(activity.mul_(half), wanted.mul_(-half), *factors, sent)
 
     def _slots(self, lengths: Tensor | None) -> Tensor | int:
         """Slots of the trains of all positions; of several groups, which fire side by side, the mean."""
@@ -104,9 +125,9 @@ class Positions:
         found = self.windows.largest(self.windows.by_group(x_sizes).amax(2))
         return found.clamp_min(1.0) if self.analog_bias else found
 
-    def _gradient(self, e: Tensor, x: Tensor) -> Tensor:
-        """Return the exact gradient for the array, (out, columns)."""
-        gradient = self.windows.kernel_gradient(e, x, self.kernel)
+    def _gradient(self, e: Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the gradient for the array, (out, columns)."""
+        gradient = self.windows.kernel_gradient(e, x, self.kernel, dtype)
         if self.analog_bias:
             return torch.cat([gradient, e.sum((0, 2, 3)).unsqueeze(1)], 1)
         return gradient

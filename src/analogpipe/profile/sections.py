@@ -309,7 +309,12 @@ class Training(Strict):
 
 
 class Compute(Strict):
-    """Where and how exactly the simulation computes."""
+    """Where and how exactly the simulation computes.
+
+    ``products`` is the format of the matrix products and convolutions alone, in arrays and digital layers
+    alike; all else, sums included, is float32. ``precision`` is torch's own choice for a GPU (tf32) and for
+    digital layers with all that is between them (bf16: activations, too): one of both can be set.
+    """
 
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="cuda: one NVIDIA GPU, with the data set in its memory"
@@ -319,6 +324,20 @@ class Compute(Strict):
         description="tf32: matrix products and convolutions in TF32 (on a GPU); bf16: the digital parts "
         "in bfloat16 by autocast, arrays and their updates in float32",
     )
+    products: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="bfloat16: factors of matrix products and convolutions rounded to 8 bits, and summed in "
+        "float32, in reads, updates and digital layers, where they are large enough to gain (docs/speed.md)",
+    )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "Compute":
+        if self.products != "float32" and self.precision != "float32":
+            raise ValueError(
+                f"products: found {self.products} with precision {self.precision}, allowed: one of both, "
+                "the other float32"
+            )
+        return self
 
 
 class Sweep(Strict):

@@ -34,6 +34,8 @@ class Array(nn.Module):
     """In its place a gradient is wanted; None where the array takes the change itself."""
     slots: Tensor
     """Slots of all pulse trains that updates have sent so far (1,) int64: their time on hardware."""
+    multiplies_in = torch.float32
+    """The dtype of its products (:mod:`analogpipe.tile.products`), of reads and of updates."""
 
     def __init__(self, weight: Tensor, config: TileConfig, streams: Streams) -> None:
         super().__init__()
@@ -145,12 +147,12 @@ class Array(nn.Module):
     @cached_property
     def forward_reads(self) -> Reads:
         """Reads of the array from its columns to its rows."""
-        return Reads(self.weight.t(), self.config.forward, self.kernels)
+        return Reads(self.weight.t(), self.config.forward, self.kernels, self.multiplies_in)
 
     @cached_property
     def backward_reads(self) -> Reads:
         """Reads of the array from its rows to its columns."""
-        return Reads(self.weight, self.config.backward, self.kernels)
+        return Reads(self.weight, self.config.backward, self.kernels, self.multiplies_in)
 
     @cached_property
     def kernels(self) -> Kernels:

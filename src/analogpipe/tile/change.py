@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
+from analogpipe.tile.products import mm
 from analogpipe.tile.sections import UpdateConfig
 
 
@@ -30,13 +31,13 @@ class Change(Protocol):
     """Inputs ``x`` and error signals ``e`` of the samples of a micro-batch, of any layer.
 
     An array that applies exact changes asks for :meth:`add_to`, one that fires pulse trains for
-    :meth:`samples`.
+    :meth:`samples`. Products are formed in ``dtype`` (:mod:`analogpipe.tile.products`).
     """
 
-    def add_to(self, matrix: Tensor, factor: float) -> None:
+    def add_to(self, matrix: Tensor, factor: float, dtype: torch.dtype) -> None:
         """Add ``factor e^T x``, summed over the samples, to ``matrix`` (out, in) in place."""
 
-    def gradient(self) -> Tensor:
+    def gradient(self, dtype: torch.dtype) -> Tensor:
         """Return ``e^T x``, summed over the samples, (out, in)."""
 
     def over(self, scale: Tensor) -> Self:
@@ -48,7 +49,9 @@ class Change(Protocol):
     def samples(self) -> tuple[Tensor, Tensor]:
         """Return ``x`` (b, in) and ``e`` (b, out)."""
 
-    def products(self, lr: float, granularity: float, config: UpdateConfig) -> Products | None:
+    def products(
+        self, lr: float, granularity: float, config: UpdateConfig, dtype: torch.dtype
+    ) -> Products | None:
         """Return the expected pulses, or None where they are to be found from the samples."""
 
     def largest(self) -> tuple[Tensor, Tensor]:
@@ -65,13 +68,16 @@ class Samples:
     x: Tensor
     e: Tensor
 
-    def add_to(self, matrix: Tensor, factor: float) -> None:
+    def add_to(self, matrix: Tensor, factor: float, dtype: torch.dtype) -> None:
         """Add ``factor e^T x`` to ``matrix`` in place."""
-        matrix.addmm_(self.e.t(), self.x, alpha=factor)
+        if dtype == torch.float32:
+            matrix.addmm_(self.e.t(), self.x, alpha=factor)
+        else:
+            matrix.add_(self.gradient(dtype), alpha=factor)
 
-    def gradient(self) -> Tensor:
+    def gradient(self, dtype: torch.dtype) -> Tensor:
         """Return ``e^T x``."""
-        return torch.mm(self.e.t(), self.x)
+        return mm(self.e.t(), self.x, dtype)
 
     def over(self, scale: Tensor) -> "Samples":
         """Divide the error signals by ``scale``."""
@@ -85,7 +91,9 @@ class Samples:
         """Return ``x`` and ``e``."""
         return self.x, self.e
 
-    def products(self, lr: float, granularity: float, config: UpdateConfig) -> None:
+    def products(
+        self, lr: float, granularity: float, config: UpdateConfig, dtype: torch.dtype
+    ) -> None:
         """Return None: :class:`analogpipe.tile.update.Updater` forms them block by block."""
 
     def largest(self) -> tuple[Tensor, Tensor]:

@@ -27,4 +27,4 @@ class IdealArray(Array):
 
     def change(self, change: Change, lr: float) -> None:
         """Apply the change: stochastic gradient descent."""
-        change.add_to(self.weight, -lr)
+        change.add_to(self.weight, -lr, self.multiplies_in)

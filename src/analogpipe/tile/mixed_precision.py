@@ -71,13 +71,19 @@ class MixedPrecisionArray(Array):
         self.residual.zero_()
 
     def gradient(self, change: Change) -> Tensor:
-        """Return the gradient of the weight, (out, in), of quantised signals if they are."""
-        rule, stream = self.rule, self.streams["update"]
+        """Return the gradient of the weight, (out, in), of quantised signals if they are.
+
+        Signals that are not quantised make it in float32 whatever ``multiplies_in`` says: it is summed
+        in digital.
+        """
+        rule, stream, dtype = self.rule, self.streams["update"], torch.float32
         if rule.n_x_bins or rule.n_d_bins:
             of_x = _Levels(rule.n_x_bins, rule.stoc_round_x, stream)
             of_e = _Levels(rule.n_d_bins, rule.stoc_round_d, stream)
             change = change.rounded(of_x, of_e)
-        return change.gradient()
+        if rule.n_x_bins and rule.n_d_bins:
+            dtype = self.multiplies_in
+        return change.gradient(dtype)
 
     def change(self, change: Change, lr: float) -> None:
         """Step the residual by plain stochastic gradient descent: an optimizer does better."""

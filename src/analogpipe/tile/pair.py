@@ -20,6 +20,7 @@ from analogpipe.tile.array import Array
 from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.kernels.plain import pulse
+from analogpipe.tile.products import mm
 from analogpipe.tile.pulse_train import pulse_trains
 from analogpipe.tile.read import read
 from analogpipe.tile.signals import Signals
@@ -78,7 +79,7 @@ class PairArray(Array):
     def change(self, change: Change, lr: float) -> None:
         """Pulse the elements, and refresh if that is due."""
         config, granularity = self.config.update, self.device.granularity
-        products = change.products(lr, granularity, config)
+        products = change.products(lr, granularity, config, self.multiplies_in)
         if products is not None:
             self._apply_products(products)
         elif config.rule == "pulse_train":
@@ -94,8 +95,8 @@ class PairArray(Array):
         """Expected pulses of a micro-batch, x (b, in), e (b, out)."""
         signals = Signals.space(x.shape[0], x.shape[1], e.shape[1], x, self.slots)
         x = self.kernels.condition(x, e, lr, self.device.granularity, self.config.update, signals)
-        half = torch.mm(signals.e_sizes.t(), signals.x_sizes)
-        wanted = torch.mm(signals.e.t(), x)
+        half = mm(signals.e_sizes.t(), signals.x_sizes, self.multiplies_in)
+        wanted = mm(signals.e.t(), x, self.multiplies_in)
         of_columns, of_rows = self.kernels.chances(signals)
         return Products(half, wanted, of_rows, of_columns, 0)
 

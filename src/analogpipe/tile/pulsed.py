@@ -59,19 +59,23 @@ class PulsedArray(Array):
             self.streams["update"],
             kernels=self.kernels,
             slots=self.slots,
+            dtype=self.multiplies_in,
         )
 
     def at_once(self, change: Change, lr: float) -> bool:
         """Pulse the elements by the samples of a fully connected layer."""
         apply = self.updater.at_once
-        if apply is None or not isinstance(change, Samples) or not len(change.x):
+        if apply is None or not isinstance(change, Samples):
+            return False
+        if not self.updater.is_whole(len(change.x)):
             return False
         apply(change.x, change.e, lr)
         return True
 
     def change(self, change: Change, lr: float) -> None:
         """Pulse the elements."""
-        products = change.products(lr, self.device.granularity, self.config.update)
+        numbers = lr, self.device.granularity, self.config.update
+        products = change.products(*numbers, self.multiplies_in)
         if products is None:
             self.updater.apply(*change.samples(), lr)
         else:
@@ -141,4 +145,5 @@ class RewrittenArray(PulsedArray):
             self.device.write_noise,
             self.kernels,
             self.slots,
+            self.multiplies_in,
         )

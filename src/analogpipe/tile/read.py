@@ -10,22 +10,25 @@ import torch
 from torch import Tensor
 
 from analogpipe.tile.kernels.backend import Kernels
+from analogpipe.tile.products import mm
 from analogpipe.tile.sections import ReadoutConfig
 
 
 class Reads:
-    """Reads of ``matrix`` (in, out) through the converters of ``config``."""
+    """Reads of ``matrix`` (in, out) through the converters of ``config``, with products in ``dtype``."""
 
-    def __init__(self, matrix: Tensor, config: ReadoutConfig, kernels: Kernels) -> None:
-        self._matrix, self._config = matrix, config
-        self._once = None if config.perfect else kernels.reads(matrix, config)
+    def __init__(
+        self, matrix: Tensor, config: ReadoutConfig, kernels: Kernels, dtype: torch.dtype
+    ) -> None:
+        self._matrix, self._config, self._dtype = matrix, config, dtype
+        self._once = None if config.perfect else kernels.reads(matrix, config, dtype)
 
     def __call__(self, x: Tensor, generator: torch.Generator, bias: Tensor | None = None) -> Tensor:
         """Return the product of each row of ``x`` (b, in) with the matrix, as read, (b, out), plus a
         digital ``bias`` (out,)."""
         once = self._once
         if once is None:
-            y = torch.mm(x, self._matrix)
+            y = mm(x, self._matrix, self._dtype)
             return y if bias is None else y.add_(bias)
         y, saturated = once(x, 1.0, generator, bias)
         if saturated is None:
@@ -46,6 +49,7 @@ def read(
     config: ReadoutConfig,
     generator: torch.Generator,
     kernels: Kernels,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return one such read of a matrix that is not kept."""
-    return Reads(matrix, config, kernels)(x, generator)
+    return Reads(matrix, config, kernels, dtype)(x, generator)

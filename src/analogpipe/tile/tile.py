@@ -105,6 +105,15 @@ class AnalogTile(nn.Module):
         """Seed and name of the random streams."""
         return self.streams.seed, self.streams.name
 
+    def multiply_in(self, dtype: torch.dtype) -> None:
+        """Form the products of reads and updates in ``dtype``, where they are large enough to gain
+        (:mod:`analogpipe.tile.products`); float32 at first."""
+        for part in self.array.modules():
+            if isinstance(part, Array):
+                part.settle()
+                part.multiplies_in = dtype
+                part.forget()
+
     def read_forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return ``x W^T`` as read, plus a digital ``bias`` (out,): (b, in) -> (b, out)."""
         array = self.array

@@ -252,7 +252,8 @@ class TransferArray(Array):
 
     def _collect(self, change: Change, rate: float) -> None:
         """Pulse the fast array."""
-        products = change.products(rate, self.device.granularity, self.config.update)
+        numbers = rate, self.device.granularity, self.config.update
+        products = change.products(*numbers, self.multiplies_in)
         if products is not None:
             self._collect_products(products)
             return
@@ -295,6 +296,7 @@ class TransferArray(Array):
             noise,
             self.kernels,
             self.slots,
+            self.multiplies_in,
         )
 
     @cached_property

@@ -19,6 +19,7 @@ from analogpipe.tile.change import Products
 from analogpipe.tile.kernels.backend import Kernels, kernels_of
 from analogpipe.tile.kernels.plain import AtOnce
 from analogpipe.tile.noise import rewrite
+from analogpipe.tile.products import mm, pays
 from analogpipe.tile.pulse_train import pulse_trains
 from analogpipe.tile.sections import UpdateConfig
 from analogpipe.tile.signals import Signals
@@ -36,6 +37,7 @@ class Updater:
             ``write_noise`` (weight units), drawn anew where an element is pulsed.
         kernels: what does the work; by default what suits ``weight``.
         slots: to which the slots of all pulse trains are added (1,) int64.
+        dtype: of the products (:mod:`analogpipe.tile.products`).
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Updater:
         write_noise: float = 0.0,
         kernels: Kernels | None = None,
         slots: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.response, self.granularity = response, granularity
         self.config, self.generator = config, generator
         self._weight, self._visible, self._write_noise = weight, visible, write_noise
+        self._dtype = dtype
         self._kernels = kernels = kernels or kernels_of(weight)
         self._slots = weight.new_zeros(1, dtype=torch.int64) if slots is None else slots
         self._outputs, inputs = weight.shape
@@ -80,20 +84,25 @@ class Updater:
         how = self.granularity, self.config, self.generator, self._slots
         return self._blocks[0].at_once(*how)
 
+    def is_whole(self, samples: int) -> bool:
+        """Whether the update of so many samples may be one call: torch forms products in bfloat16."""
+        low = self._dtype != torch.float32 and pays(self._outputs, samples, self._weight.shape[1])
+        return samples > 0 and not low
+
     def apply(self, x: Tensor, e: Tensor, lr: float) -> None:
         """Apply the update of one micro-batch: x (b, in), e (b, out)."""
         if self.config.rule == "pulse_train":
             self._pulse_trains(x, e, lr)
             return
-        if self.at_once is not None and len(x):
+        if self.at_once is not None and self.is_whole(len(x)):
             self.at_once(x, e, lr)
             return
         signals, of_blocks = self._space(x)
         x = self._kernels.condition(x, e, lr, self.granularity, self.config, signals)
         slots = self._kernels.chances(signals) if self.config.rule == "pulsed" else None
         for block, (e_sizes, e_signed) in zip(self._blocks, of_blocks, strict=True):
-            half = torch.mm(e_sizes, signals.x_sizes, out=block.half)
-            wanted = torch.mm(e_signed, x, out=block.wanted)
+            half = mm(e_sizes, signals.x_sizes, self._dtype, out=block.half)
+            wanted = mm(e_signed, x, self._dtype, out=block.wanted)
             block.change(half, wanted, slots, self.generator)
 
     def products(self, x: Tensor, e: Tensor, lr: float, first: Tensor) -> tuple[Products, Products]:
@@ -108,8 +117,8 @@ class Updater:
         sizes, signed = signals.e_sizes.t(), signals.e.t()
         before, after = (
             Products(
-                torch.mm(sizes, signals.x_sizes * part),
-                torch.mm(signed, x * part),
+                mm(sizes, signals.x_sizes * part, self._dtype),
+                mm(signed, x * part, self._dtype),
                 of_rows,
                 of_columns,
                 0,

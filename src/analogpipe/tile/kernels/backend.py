@@ -46,8 +46,9 @@ class Kernels(Protocol):
         Exact for one sample; for more, exact where the signals' sizes are independent of each other.
         """
 
-    def reads(self, matrix: Tensor, config: ReadoutConfig) -> plain.Once:
-        """Return what reads ``matrix`` (in, out), wherever that lies when it is read."""
+    def reads(self, matrix: Tensor, config: ReadoutConfig, dtype: torch.dtype) -> plain.Once:
+        """Return what reads ``matrix`` (in, out), wherever that lies when it is read; the product is formed
+        in ``dtype`` (:mod:`analogpipe.tile.products`)."""
 
     def largest(self, maps: Tensor) -> Tensor:
         """Return the largest size of ``maps`` (b, g, c, h, w) over the channels, (b, g, h, w)."""

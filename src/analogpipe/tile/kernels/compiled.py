@@ -79,9 +79,9 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     return signals.of_columns, signals.of_rows
 
 
-def reads(matrix: Tensor, config: ReadoutConfig) -> Reading:
+def reads(matrix: Tensor, config: ReadoutConfig, dtype: torch.dtype) -> Reading:
     """Return what reads a matrix."""
-    return Reading(matrix, config)
+    return Reading(matrix, config, dtype)
 
 
 def largest(maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from analogpipe.device.response import Response, mix
 from analogpipe.tile.noise import ANY, UNIT, Fill, Uniform16, rewrite
+from analogpipe.tile.products import mm
 from analogpipe.tile.scratch import scratch
 from analogpipe.tile.sections import ReadoutConfig, UpdateConfig
 from analogpipe.tile.signals import Signals
@@ -75,14 +76,15 @@ def chances(signals: Signals) -> tuple[Tensor, Tensor]:
     return signals.of_columns, signals.of_rows
 
 
-def reads(matrix: Tensor, config: ReadoutConfig) -> Once:
+def reads(matrix: Tensor, config: ReadoutConfig, dtype: torch.dtype) -> Once:
     """Return what reads a matrix."""
-    return partial(_read, matrix, config)
+    return partial(_read, matrix, config, dtype)
 
 
 def _read(
     matrix: Tensor,
     config: ReadoutConfig,
+    dtype: torch.dtype,
     x: Tensor,
     factor: float,
     generator: torch.Generator,
@@ -102,7 +104,7 @@ def _read(
         q.clamp_(-n.inp_bound, n.inp_bound)
     if n.inp_noise > 0:
         add_normal(q, n.inp_noise, generator)
-    y = torch.mm(q, matrix).mul_(n.to_output)
+    y = mm(q, matrix, dtype).mul_(n.to_output)
     if n.out_noise > 0:
         add_normal(y, n.out_noise, generator)
     if n.out_step > 0:

@@ -10,6 +10,7 @@ from analogpipe.tile.kernels import loops, whole
 from analogpipe.tile.kernels.blas import FOUND
 from analogpipe.tile.kernels.loops import Array, array
 from analogpipe.tile.noise import ANY
+from analogpipe.tile.products import mm, pays
 from analogpipe.tile.sections import ReadoutConfig
 
 ROOM = 512
@@ -43,8 +44,8 @@ _space = _Space()
 class Reading:
     """Reads ``matrix`` (in, out) once, as :class:`analogpipe.tile.kernels.backend.Once` says."""
 
-    def __init__(self, matrix: Tensor, config: ReadoutConfig) -> None:
-        self._matrix, self._levels = matrix, config.levels
+    def __init__(self, matrix: Tensor, config: ReadoutConfig, dtype: torch.dtype) -> None:
+        self._matrix, self._levels, self._dtype = matrix, config.levels, dtype
         self._inputs, self._outputs = matrix.shape
         self._managed = config.noise_management == "abs_max"
         self._again = config.bound_management == "iterative"
@@ -61,7 +62,8 @@ class Reading:
         n, samples, matrix = self._levels, x.shape[0], self._matrix
         # into a tensor of its own kind, also under autocast
         y = matrix.new_empty(samples, self._outputs)
-        if not (self._at_once and samples):
+        low = self._dtype != torch.float32 and pays(samples, self._inputs, self._outputs)
+        if low or not (self._at_once and samples):
             return y, self._in_parts(x.contiguous(), factor, generator, bias, y)
         x = x.contiguous()
         room, noise_of_inputs = _space.of(samples, self._inputs), 0
@@ -109,7 +111,7 @@ class Reading:
         if n.inp_noise > 0:
             _space.seed.random_(ANY, None, generator=generator)
             loops.add_normal(flat, n.inp_noise, words, words[0], 0)
-        torch.mm(torch.from_numpy(q), self._matrix, out=y)
+        mm(torch.from_numpy(q), self._matrix, self._dtype, out=y)
         if n.out_noise > 0:
             _space.seed.random_(ANY, None, generator=generator)
         numbers = n.to_output, n.out_noise, n.out_step, n.out_bound
