@@ -27,12 +27,12 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
     changes them, and whether each was still in its first storage, as one copy must be.
     """
     images = data.load(profile.dataset, file=file)
-    micro_batches = min(len(images.train_targets) // profile.training.micro_batch, RECORDED)
     records, ends = [], []
     for mode in profile.modes:
         for stages in profile.stages:
-            run = profile.run(DIGITAL, mode, stages, seed=0, learning_rate=LEARNING_RATE)
-            pipeline = make_pipeline(run, images, micro_batches, trace=True)
+            run = profile.run(DIGITAL, mode, stages, seed=0, rate=LEARNING_RATE)
+            count = min(len(images.train_targets) // run.training.micro_batch, RECORDED)
+            pipeline = make_pipeline(run, images, count, trace=True)
             before = [weight.data_ptr() for weight in _weights(pipeline)]
             pipeline.run()
             frame = pd.DataFrame(
