@@ -208,6 +208,8 @@ def _bars(axes: Axes, table: pd.DataFrame, value: str, tables: Tables) -> None:
 def _errors(
     axes: Axes, x: Any, table: pd.DataFrame, value: str, style: dict[str, Any], label: str
 ) -> None:
+    if table.empty:
+        return
     low = (table[value] - table["low"]).clip(0).replace(np.inf, 0)
     high = (table["high"] - table[value]).clip(0).replace(np.inf, 0)
     axes.errorbar(

@@ -53,6 +53,8 @@ def equivalence(differences: Floats) -> tuple[float, float, float, float, float]
     """
     seeds, samples = differences.shape
     mean = float(differences.mean())
+    if np.isinf(mean):
+        return mean, np.inf, np.inf, mean, mean
     by_sample = float(differences.mean(0).std(ddof=1) / np.sqrt(samples)) if samples > 1 else np.inf
     if seeds < 2:
         return mean, np.inf, by_sample, -np.inf, np.inf

@@ -129,7 +129,10 @@ def differences(root: Path, profile: Profile) -> pd.DataFrame:
     for pair in (*pairs(profile), *twins(profile)):
         own, other = tested(pair.own), tested(pair.other)
         for name in MEASURES:
-            found = equivalence(own[name] - other[name])
+            with np.errstate(invalid="ignore"):
+                difference = own[name] - other[name]
+            # a loss that is no number is that of a run that has diverged, whatever it is compared with
+            found = equivalence(np.where(np.isnan(difference), np.inf, difference))
             head = {**pair.head(), "measure": name, "seeds": len(profile.seeds)}
             rows.append((*head.values(), *found))
     return pd.DataFrame(rows, columns=DIFFERENCES)
@@ -209,7 +212,7 @@ def losses(runs: pd.DataFrame, profile: Profile) -> pd.DataFrame:
             ].sort_values("seed")["train_loss"]
             for side in (pair.own, pair.other)
         ]
-        own, other = (side.to_numpy() for side in sides)
+        own, other = (side.fillna(np.inf).to_numpy() for side in sides)
         found = exp(mean_interval(np.log(own / other)))
         count = len(own)
         rows.append((*pair.head().values(), "train_loss", np.nan, count, count, *found))
