@@ -63,4 +63,5 @@ rule tables:
         rules.aggregate.output,
         rules.claims.output,
         csv(layout.HARDWARE),
+        csv([layout.COPIES]),
         csv(layout.THEORY_EVIDENCE if PROFILE.theory else ()),

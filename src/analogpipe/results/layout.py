@@ -27,6 +27,8 @@ THEORY = ("tables/theory_rates", "tables/theory_price", "tables/theory_targets",
 """Made from the runs of the theory's experiments."""
 HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane")
 """Seconds and joules on accelerators, made from the events of the runs."""
+COPIES = "tables/copies"
+"""What copies of weights cost, made from the calibrated devices."""
 EVIDENCE = (*SCHEDULES, "tables/runs", "tables/targets")
 """What claims are judged by,"""
 THEORY_EVIDENCE = ("tables/table3", "tables/theory_checks")
