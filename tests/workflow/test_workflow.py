@@ -10,6 +10,7 @@ import pytest
 
 from analogpipe.claims.rules import RULES
 from analogpipe.claims.table import COLUMNS
+from analogpipe.experiment.copies import COLUMNS as COPIES
 from run_snakemake import PROFILE, snakemake
 
 RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"
@@ -44,7 +45,7 @@ def test_plan_is_the_grid(tmp_path):
     # 2 devices, 5 seeds; sequential and sync are trained once for all stage counts, async for 4.
     assert planned(tmp_path, profile="quick") == {
         "data": 1, "calibrate": 1, "train": 2 * 5 * (1 + 1 + 4), "execute_schedules": 1,
-        "aggregate": 1, "claims": 1, "hardware": 1, "figure": 14, "device_figure": 1, "all": 1,
+        "aggregate": 1, "claims": 1, "hardware": 1, "copies": 1, "figure": 14, "device_figure": 1, "all": 1,
         "theory_run": 4, "theory_tables": 1,
     }  # fmt: skip
 
@@ -53,6 +54,7 @@ def test_plan_is_the_grid(tmp_path):
     ("target", "jobs"),
     [
         ("calibration", {"calibrate": 1, "calibration": 1}),
+        ("results/quick/tables/copies.csv", {"calibrate": 1, "copies": 1}),
         ("training", {"data": 1, "calibrate": 1, "train": 60, "training": 1}),
         (
             "theory",
@@ -123,6 +125,14 @@ def test_every_output_is_there(finished):
     tables = {path.name for path in (finished / "results/tiny/tables").iterdir()}
     for name in ("table1", "table2", "table3", "claims"):
         assert {f"{name}.csv", f"{name}.md", f"{name}.tex"} <= tables
+
+
+def test_copies_of_every_device_have_a_price(finished):
+    copies = pd.read_csv(finished / "results/tiny/tables/copies.csv")
+    assert tuple(copies.columns) == COPIES
+    assert set(copies["device"]) == {"linear-tau0.6"}
+    assert set(copies["seed"]) == {0, 1}
+    assert not copies.isna().any(axis=None)
 
 
 def test_claims_table_has_every_claim(finished):

@@ -63,7 +63,7 @@ rule claims:
     input:
         sources("jobs.claims"),
         csv(layout.EVIDENCE),
-        csv([layout.COPIES] if ANALOG else ()),
+        csv([layout.COPIES]),
         csv(layout.THEORY_EVIDENCE if PROFILE.theory else ()),
         profile=ancient(PROFILE_FILE),
     output:
@@ -102,4 +102,5 @@ rule tables:
         rules.claims.output,
         rules.pairs.output,
         csv(layout.HARDWARE),
+        csv([layout.COPIES]),
         csv(layout.THEORY_EVIDENCE if PROFILE.theory else ()),

@@ -32,7 +32,7 @@ class Evidence:
         """Return the tables that the workflow has written below ``root``, ``results/PROFILE``."""
         schedules, weights, runs, *paired = (layout.read(root, name) for name in layout.EVIDENCE)
         differences, ratios, losses = paired
-        copies = layout.read(root, layout.COPIES) if profile.analog_devices else pd.DataFrame()
+        copies = layout.read(root, layout.COPIES)
         theory = [
             layout.read(root, name) if profile.theory else pd.DataFrame()
             for name in layout.THEORY_EVIDENCE

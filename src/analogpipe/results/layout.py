@@ -29,14 +29,14 @@ HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane"
 """Seconds and joules on accelerators, made from the events of the runs."""
 PAIRED = ("tables/differences", "tables/ratios", "tables/losses", "tables/headline")
 """Modes against each other, seed by seed, made from the runs, their ladder and their times."""
+COPIES = "tables/copies"
+"""What copies of weights cost, made from the calibrated devices."""
 EVIDENCE = (*SCHEDULES, "tables/runs", *PAIRED[:3])
 """What claims are judged by,"""
 THEORY_EVIDENCE = ("tables/table3", "tables/theory_checks")
 """and by these besides where the profile has a theory."""
 ANSWERS, CLAIMS, CHECKS = "tables/answers", "tables/claims", "tables/checks"
 """A line per claim and device; the rows that could fail; identities, theorems, regression tests."""
-COPIES = "tables/copies"
-"""What copying weights between arrays costs, of each analog device."""
 JUDGED = (ANSWERS, CLAIMS, CHECKS)
 SWEEP, PICKS = "tables/sweep", "tables/picks"
 
