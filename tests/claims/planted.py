@@ -63,7 +63,8 @@ class Planted:
             [(0, "F", 0), (1, "B", 0), (1, "U", 0), (2, "F", 1), (3, "B", 1), (3, "U", 1)],
             columns=["clock", "action", "version"],
         ).assign(mode="async", stages=1, stage=1)
-        weights = pd.DataFrame({"mode": ["async"], "in_place": [True], "off_live": [0.0]})
+        modes = list(self.profile.modes)
+        weights = pd.DataFrame({"mode": modes, "in_place": True, "compared": 9, "deviation": 1e-7})
         return Evidence(
             self.profile,
             schedules,

@@ -170,6 +170,15 @@ def test_stale_versions_are_noticed(profile, tmp_path):
     assert share() == 0.5
 
 
+def test_secretly_stashed_weights_are_not_reproduced(profile, tmp_path):
+    """Where backward passes are off the live weights, whatever the engine says of its versions."""
+    evidence = Planted(profile, tmp_path, honest).evidence()
+    evidence.weights.loc[evidence.weights["mode"] == "async", "deviation"] = 0.02
+    checks = judge(evidence)[layout.CHECKS]
+    row = checks[checks["measure"].str.startswith("errors given back")].iloc[0]
+    assert row["verdict"] == BAD
+
+
 def test_a_price_that_grows_is_not_of_lower_order(judged):
     found = judged(in_async(floor=0.5))
     assert BAD in found["C4"]
