@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analogpipe.claims.checks import CHECKS
 from analogpipe.claims.rules import RULES
-from analogpipe.claims.table import COLUMNS
+from analogpipe.claims.table import ANSWERS, ROWS
 from analogpipe.experiment.copies import COLUMNS as COPIES
 from run_snakemake import PROFILE, snakemake
 
-RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/seed0"
+RUN = "results/tiny/runs/digits/resmlp3/digital/async/M3/lr0.1/seed0"
 
 
 def planned(where: Path, *targets: str, profile: Path | str) -> Counter[str]:
@@ -166,7 +167,9 @@ def test_all_seeds_of_a_setting_may_be_one_job(finished, edited_in_place):
 def test_calibrated_device_is_what_trains(finished):
     tile = (finished / "results/tiny/calibration/linear-tau0.6/device.yaml").read_text()
     fitted = re.search(r"dw_min: (\S+)", tile)[1]
-    record = finished / "results/tiny/runs/digits/resmlp3/linear-tau0.6/async/M3/lr0.1/seed0/run.json"
+    record = (
+        finished / "results/tiny/runs/digits/resmlp3/linear-tau0.6/async/M3/lr0.1/seed0/run.json"
+    )
     assert f'"dw_min": {fitted},' in record.read_text()
 
 
