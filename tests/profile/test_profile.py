@@ -126,7 +126,10 @@ def test_run_outside_the_profile(tiny_profile, changes, word):
 def test_record_of_an_older_run_is_read(tiny_profile):
     run = load_profile(tiny_profile).run("digital", "sync", 3, 0)
     record = json.loads(run.model_dump_json())
-    older = record | {"mode": "sync", "schedule": {"schedule": "sync", "mini_batch": 2, "rate_factor": 2}}
+    older = record | {
+        "mode": "sync",
+        "schedule": {"schedule": "sync", "mini_batch": 2, "rate_factor": 2},
+    }
     assert checked(Run, older, "run.json") == run
     assert (run.mode.name, run.mode.schedule, run.mode.mini_batch) == ("sync", "sync", 2)
     with pytest.raises(ConfigError, match=r"^run\.json: mode: unknown key"):
@@ -134,7 +137,7 @@ def test_record_of_an_older_run_is_read(tiny_profile):
 
 
 def test_a_mode_takes_its_name_from_its_key_alone(edited):
-    with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: mini_batch"):
+    with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: micro_batch"):
         load_profile(edited("modes.sync.name", "other"))
 
 
@@ -146,7 +149,8 @@ def test_weight_decay_needs_devices_that_it_reaches():
         load_profile(ROOT / "config" / "quick.yaml", [decay])
     mixed = [
         'devices=["digital", "ecram-mp"]',
-        'learning_rates.ecram-mp={"sequential": 0.01, "sync": 0.01, "async": 0.01}',
+        'learning_rates.ecram-mp={"common": 0.01, "sequential": 0.01, "sync": 0.01, "async": 0.01}',
+        "ladder.ecram-mp=[0.5]",
         "sweep=null",
         "theory=null",
     ]
