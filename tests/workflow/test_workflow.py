@@ -43,10 +43,11 @@ def edited_in_place(finished, edited):
 
 
 def test_plan_is_the_grid(tmp_path):
-    # 2 devices, all seeds in a job; sequential and sync are trained once for all stage counts, async for 4; a twin.
+    # 2 devices, all seeds in a job: sequential and sync once for all stage counts, async for 4; a twin
     assert planned(tmp_path, profile="quick") == {
         "data": 1, "calibrate": 1, "train": 2 * (1 + 1 + 4) + 1, "execute_schedules": 1,
-        "aggregate": 1, "claims": 1, "hardware": 1, "copies": 1, "pairs": 1, "figure": 16, "device_figure": 1, "all": 1,
+        "aggregate": 1, "claims": 1, "hardware": 1, "copies": 1, "pairs": 1, "figure": 16,
+        "device_figure": 1, "all": 1,
         "theory_run": 4, "theory_tables": 1,
     }  # fmt: skip
 
