@@ -15,6 +15,7 @@ min_version("9.13")
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/copies.smk"
 include: "workflow/rules/train.smk"
 
 

@@ -18,23 +18,22 @@ import torch
 from matplotlib.figure import Figure
 
 from analogpipe.experiment import data, events
+from analogpipe.experiment.copies import MOST, arrays, spent
 from analogpipe.experiment.copy import program, read_out
 from analogpipe.experiment.replicas import Copying, Replicas
 from analogpipe.experiment.train import train
 from analogpipe.figures.style import COLUMN, draw
 from analogpipe.hardware import cost
-from analogpipe.hardware.layers import cut, linear
+from analogpipe.hardware.layers import cut
 from analogpipe.hardware.presets import PRESETS
 from analogpipe.hardware.run import OnHardware
 from analogpipe.profile.profile import Run, load_devices, load_profile
 from analogpipe.profile.rule import of_tile
 from analogpipe.results.run import read
-from analogpipe.seeds import generator
-from analogpipe.tile.tile import AnalogTile
 
 COPIES, REPLICAS = (Path(f"docs/figures/hardware-{name}.csv") for name in ("copies", "replicas"))
 DEVICES = {"linear-tau0.6": "linear, tau 0.6", "ecram": "EcRam", "reram-sb": "ReRamSB"}
-SIDE, REACH, ITERATIONS, READS = 64, 0.3, 40, (1, 4, 16)
+READS = (1, 4, 16)
 ACCELERATORS, EVERY, SEEDS, EPOCHS, TARGET = (2, 4, 8), (4, 16, 64), (0, 1), 6, 0.9
 HOW = {"iterations": 4, "reads": 16}
 # of 0.025, 0.05 and 0.1 the best with 4 replicas brought together every 16 steps, seed 0
@@ -44,26 +43,18 @@ REPLICAS_RATE = 0.05
 def copies() -> pd.DataFrame:
     """Copy uniform weights from one array to another, through reads alone."""
     rows = []
-    layer = linear(SIDE, SIDE)
     for device, tile in load_devices("config/devices.yaml").items():
         if device not in DEVICES:
             continue
         for reads in READS:
-            weight = (torch.rand(SIDE, SIDE, generator=generator(0, "weight")) * 2 - 1) * REACH
-            source = AnalogTile(weight, tile, seed=0, name="source")
-            other = AnalogTile(torch.zeros(SIDE, SIDE), tile, seed=0, name="copy")
+            source, other = arrays(tile, seed=0)
             truth, target, slots = source.weight.clone(), read_out(source, reads), 0.0
             spread = float(truth.square().mean().sqrt())
-            for after in program(other, target, iterations=ITERATIONS, reads=reads, verify=truth):
+            for after in program(other, target, iterations=MOST, reads=reads, verify=truth):
                 slots += after.slots
+                done = {"iterations": after.iteration, "slots": slots / after.iteration}
                 for name, hardware in PRESETS.items():
-                    spent = cost.copy(
-                        layer,
-                        hardware,
-                        iterations=after.iteration,
-                        slots=hardware.phases * slots / after.iteration,
-                        reads=reads,
-                    )
+                    took = spent(hardware, reads=reads, **done)
                     rows.append(
                         {
                             "device": device,
@@ -72,8 +63,8 @@ def copies() -> pd.DataFrame:
                             "error": after.error,
                             "relative_error": after.error / spread,
                             "hardware": name,
-                            "seconds": spent.seconds,
-                            "joules": spent.joules,
+                            "seconds": took.seconds,
+                            "joules": took.joules,
                         }
                     )
     return pd.DataFrame(rows)

@@ -187,12 +187,24 @@ def test_the_command_writes_its_files(tmp_path) -> None:
     response = pd.read_csv(out / "response.csv")
     assert list(response) == ["element", "train", "pulse", "polarity", "conductance", "fit"]
     assert set(response.train) == {"up", "down", "alternating"}
+    twin = load_tile(out / "symmetric.yaml")
+    assert isinstance(twin.device, ConstantStep)
+    assert twin.device.w_max == pytest.approx(tile.device.w_max)  # type: ignore[union-attr]
     assert {f.name for f in out.iterdir()} == {
         "device.yaml",
+        "symmetric.yaml",
         "response.csv",
         "elements.csv",
         "summary.csv",
     }
+
+
+def test_a_pair_without_a_twin_says_so_in_its_place(tmp_path) -> None:
+    devices = tmp_path / "devices.yaml"
+    devices.write_text("pair: {preset: PCM}\n")
+    main(devices, "pair", tmp_path)
+    with pytest.raises(FileError, match=r"symmetric.yaml: no_twin.*a one_sided pair"):
+        load_tile(tmp_path / "symmetric.yaml")
 
 
 def test_errors_are_one_line(tmp_path) -> None:

@@ -7,6 +7,7 @@ rule calibrate:
         devices=ancient(DEVICES_FILE),
     output:
         tile="<results>/calibration/{device}/device.yaml",
+        symmetric="<results>/calibration/{device}/symmetric.yaml",
         response="<results>/calibration/{device}/response.csv",
         elements="<results>/calibration/{device}/elements.csv",
         summary="<results>/calibration/{device}/summary.csv",

@@ -12,7 +12,7 @@ from snakemake.exceptions import WorkflowError
 import analogpipe
 from analogpipe.files import FileError
 from analogpipe.profile.paths import profile_file, run_folder, sweep_folder
-from analogpipe.profile.profile import DIGITAL, load_devices, load_profile
+from analogpipe.profile.profile import DIGITAL, SYMMETRIC, load_devices, load_profile
 from analogpipe.results import layout
 
 SOURCES = Path(os.path.relpath(Path(analogpipe.__file__).parent))
@@ -45,10 +45,15 @@ except FileError as error:
     raise WorkflowError(str(error)) from None
 
 ROOT = Path("results") / PROFILE.profile
+# `--config seeds_together=false` asks for one run alone in a profile whose jobs train all seeds.
+TOGETHER = str(config.get("seeds_together", PROFILE.seeds_together)).lower() == "true"
 ANALOG = PROFILE.analog_devices
 # A network or a data set of the user's own comes from a Python file.
 OWN_MODEL = [PROFILE.model.file] if PROFILE.model.kind == "python" else []
 OWN_DATA = [PROFILE.dataset.path] if PROFILE.dataset.kind == "python" else []
+RUN = run_folder(ROOT, PROFILE, "{device}", "{mode}", "{stages}", "{rate}", "{seed}")
+SWEEP_RUN = sweep_folder(ROOT, "{device}", "{mode}", "{rate}", "{seed}")
+ONE_SEED = "" if TOGETHER else "-seed{seed}"
 GPUS = int(PROFILE.compute.device == "cuda")
 # An edit of a profile or a devices file does not rerun everything: they are ancient inputs, and the param
 # `reruns_when_changed`, which no command takes, holds the part of them that a job depends on.
@@ -67,8 +72,6 @@ pathvars:
     figures=f"paper_figures/{PROFILE.profile}",
     logs=f"logs/{PROFILE.profile}",
     benchmarks=f"logs/{PROFILE.profile}/benchmarks",
-    run=str(run_folder(ROOT, PROFILE, "{device}", "{mode}", "{stages}", "{seed}")),
-    sweep_run=str(sweep_folder(ROOT, "{device}", "{mode}", "{rate}", "{seed}")),
 
 
 wildcard_constraints:
@@ -120,10 +123,12 @@ def device_settings(wildcards):
 
 
 def tile(wildcards):
-    """Calibrated tile of an analog device; a digital run needs none."""
+    """Calibrated tile of an analog device, or its symmetric twin; a digital run needs none."""
     if wildcards.device == DIGITAL:
         return []
-    return f"<results>/calibration/{wildcards.device}/device.yaml"
+    device = wildcards.device.removesuffix(SYMMETRIC)
+    name = "device" if device == wildcards.device else "symmetric"
+    return f"<results>/calibration/{device}/{name}.yaml"
 
 
 def tile_option(wildcards, input):
@@ -133,18 +138,14 @@ def tile_option(wildcards, input):
 
 def run_settings(wildcards):
     """What a run depends on in the profile, so that it reruns when that changes and only then."""
-    swept = "rate" in wildcards.keys()
+    swept = "stages" not in wildcards.keys()
     try:
         run = PROFILE.run(
             DIGITAL,
             wildcards.mode,
             PROFILE.sweep.stages if swept else int(wildcards.stages),
-            int(wildcards.seed),
-            learning_rate=(
-                float(wildcards.rate)
-                if swept
-                else PROFILE.learning_rates[wildcards.device][wildcards.mode]
-            ),
+            int(getattr(wildcards, "seed", 0)),
+            rate=float(wildcards.rate),
             validation=swept,
         )
     except (FileError, KeyError) as error:
@@ -156,13 +157,18 @@ def run_settings(wildcards):
 
 def run_folders():
     """Folder of every run that the tables need."""
-    return [
-        run_folder(ROOT, PROFILE, device, mode, stages, seed)
-        for mode in PROFILE.modes
-        for device in PROFILE.devices
-        for stages in PROFILE.trained_stages(mode)
-        for seed in PROFILE.seeds
-    ]
+    return [run_folder(ROOT, PROFILE, *key) for key in PROFILE.trained_runs()]
+
+
+def of_seeds(folder, name, seeds):
+    """The files of a job: of all seeds where they train together, else of one, a wildcard."""
+    path = str(folder / name)
+    return expand(path, seed=seeds, allow_missing=True) if TOGETHER else path
+
+
+def seed_options(wildcards, seeds):
+    """The same seeds as options of the command."""
+    return [f"--seed {seed}" for seed in (seeds if TOGETHER else [wildcards.seed])]
 
 
 def sweep_folders():

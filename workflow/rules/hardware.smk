@@ -5,7 +5,6 @@ rule hardware:
     input:
         sources("jobs.hardware"),
         rules.training.input,
-        csv(["tables/targets"]),
         profile=ancient(PROFILE_FILE),
     output:
         csv(layout.HARDWARE),
@@ -15,6 +14,6 @@ rule hardware:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        reruns_when_changed=PROFILE.model_dump_json(exclude={"learning_rates", "sweep"}),
+        reruns_when_changed=PROFILE.model_dump_json(exclude={"sweep"}),
     shell:
         "python -m analogpipe.jobs.hardware --profile {input.profile} --root {params.root} > {log} 2>&1"

@@ -9,34 +9,35 @@ rule sweep_run:
         data=rules.data.output.file,
         tile=tile,
     output:
-        metrics="<sweep_run>/metrics.csv",
-        record="<sweep_run>/run.json",
+        of_seeds(SWEEP_RUN, "metrics.csv", PROFILE.sweep.seeds),
+        of_seeds(SWEEP_RUN, "run.json", PROFILE.sweep.seeds),
     log:
-        "<logs>/sweep/{device}-{mode}-lr{rate}-seed{seed}.log",
+        f"<logs>/sweep/{{device}}-{{mode}}-lr{{rate}}{ONE_SEED}.log",
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         gpu=GPUS,
     params:
-        out=subpath(output.metrics, parent=True),
+        out=subpath(output[0], ancestor=2),
+        seeds=lambda wildcards: seed_options(wildcards, PROFILE.sweep.seeds),
         tile=tile_option,
         stages=PROFILE.sweep.stages,
         reruns_when_changed=run_settings,
     shell:
         "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
-        " --mode {wildcards.mode} --stages {params.stages} --seed {wildcards.seed}"
-        " {params.tile} --data {input.data} --learning-rate {wildcards.rate} --validation"
+        " --mode {wildcards.mode} --stages {params.stages} --rate {wildcards.rate}"
+        " {params.seeds} {params.tile} --data {input.data} --validation"
         " --threads {threads} --out {params.out} > {log} 2>&1"
 
 
 rule sweep:
     input:
         sources("jobs.sweep"),
-        [folder / "metrics.csv" for folder in sweep_folders()],
+        [folder / name for folder in sweep_folders() for name in ("metrics.csv", "run.json")],
         profile=ancient(PROFILE_FILE),
     output:
-        tables([layout.SWEEP]),
+        csv([layout.SWEEP, layout.PICKS]),
     log:
         "<logs>/sweep.log",
     conda:

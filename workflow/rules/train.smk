@@ -1,4 +1,5 @@
-"""One training run is one job and one folder; the schedules are executed once for the record."""
+"""One training run is one folder, and one job, or one of the runs of a job; the schedules are executed once for the
+record."""
 
 
 rule train:
@@ -9,26 +10,30 @@ rule train:
         data=rules.data.output.file,
         tile=tile,
     output:
-        metrics="<run>/metrics.csv",
-        record="<run>/run.json",
-        schedule="<run>/schedule.txt",
+        of_seeds(RUN, "metrics.csv", PROFILE.seeds),
+        of_seeds(RUN, "curve.csv", PROFILE.seeds),
+        of_seeds(RUN, "tested.csv", PROFILE.seeds),
+        of_seeds(RUN, "run.json", PROFILE.seeds),
+        of_seeds(RUN, "schedule.txt", PROFILE.seeds),
     log:
-        "<logs>/train/{device}-{mode}-M{stages}-seed{seed}.log",
+        f"<logs>/train/{{device}}-{{mode}}-M{{stages}}-lr{{rate}}{ONE_SEED}.log",
     benchmark:
-        "<benchmarks>/train/{device}-{mode}-M{stages}-seed{seed}.tsv"
+        f"<benchmarks>/train/{{device}}-{{mode}}-M{{stages}}-lr{{rate}}{ONE_SEED}.tsv"
     conda:
         ENVIRONMENT
     threads: 1
     resources:
         gpu=GPUS,
     params:
-        out=subpath(output.metrics, parent=True),
+        out=subpath(output[0], ancestor=2),
+        seeds=lambda wildcards: seed_options(wildcards, PROFILE.seeds),
         tile=tile_option,
         reruns_when_changed=run_settings,
     shell:
         "python -m analogpipe.jobs.train --profile {input.profile} --device {wildcards.device}"
-        " --mode {wildcards.mode} --stages {wildcards.stages} --seed {wildcards.seed}"
-        " {params.tile} --data {input.data} --threads {threads} --out {params.out} > {log} 2>&1"
+        " --mode {wildcards.mode} --stages {wildcards.stages} --rate {wildcards.rate}"
+        " {params.seeds} {params.tile} --data {input.data} --threads {threads} --out {params.out}"
+        " > {log} 2>&1"
 
 
 rule execute_schedules:
@@ -58,5 +63,8 @@ rule execute_schedules:
 
 rule training:
     input:
-        [folder / "metrics.csv" for folder in run_folders()],
-        [folder / "run.json" for folder in run_folders()],
+        [
+            folder / name
+            for folder in run_folders()
+            for name in ("metrics.csv", "curve.csv", "tested.csv", "run.json")
+        ],

@@ -3,51 +3,50 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from analogpipe.profile.profile import Profile
 from analogpipe.results import layout
+from analogpipe.schedule.modes import MODE
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables that the claims are judged by."""
+    """The tables that the claims are judged by; those that a profile has no use for are empty."""
 
     profile: Profile
-    runs: pd.DataFrame
-    targets: pd.DataFrame
     schedules: pd.DataFrame
     weights: pd.DataFrame
+    runs: pd.DataFrame
+    differences: pd.DataFrame
+    ratios: pd.DataFrame
+    losses: pd.DataFrame
+    copies: pd.DataFrame = field(default_factory=pd.DataFrame)
     exponents: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Table 3, the theory's fitted exponents; empty where the profile has no theory."""
-    checks: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The theory's other numbers."""
-
-    @property
-    def resolved(self) -> pd.DataFrame:
-        """The targets without what only bounds them: those that were reached in a first epoch."""
-        table = self.targets.copy()
-        table.loc[~table["resolved"], ["samples", "cycles"]] = np.nan
-        return table
+    """Table 3, the theory's fitted exponents,"""
+    theory: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """and its other numbers."""
 
     @classmethod
     def read(cls, root: Path, profile: Profile) -> "Evidence":
         """Return the tables that the workflow has written below ``root``, ``results/PROFILE``."""
-        theory = layout.THEORY_EVIDENCE if profile.theory else ()
-        return cls(
-            profile,
-            layout.read(root, "tables/runs"),
-            layout.read(root, "tables/targets"),
-            layout.read(root, "schedules/schedules"),
-            layout.read(root, "schedules/weights"),
-            *(layout.read(root, name) for name in theory),
-        )
+        schedules, weights, runs, *paired = (layout.read(root, name) for name in layout.EVIDENCE)
+        differences, ratios, losses = paired
+        copies = layout.read(root, layout.COPIES)
+        theory = [
+            layout.read(root, name) if profile.theory else pd.DataFrame()
+            for name in layout.THEORY_EVIDENCE
+        ]
+        return cls(profile, schedules, weights, runs, differences, ratios, losses, copies, *theory)
 
-    def paired(
-        self, frame: pd.DataFrame, value: str, device: str, mode: str, base: str, stages: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``value`` of mode and of base for the same seeds, at one stage count."""
-        here = frame[(frame["device"] == device) & (frame["stages"] == stages)]
-        table = here.pivot(index="seed", columns="mode", values=value)
-        return table[mode].to_numpy(), table[base].to_numpy()
+    @property
+    def most(self) -> int:
+        """The largest stage count, at which the claims are judged."""
+        return max(self.profile.stages)
+
+    def modes(self, family: str) -> list[str]:
+        """Return the modes of a family: ``sync``, with a flush, or ``async``, stale with one weight copy."""
+        known = {name: MODE[mode.schedule] for name, mode in self.profile.modes.items()}
+        if family == "sync":
+            return [name for name, mode in known.items() if mode.flushes]
+        return [name for name, mode in known.items() if mode.stale and not mode.stashes]

@@ -10,6 +10,8 @@ import numpy as np
 
 from analogpipe.results.intervals import Interval
 
+REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE = "reproduced", "not reproduced", "inconclusive"
+
 
 @dataclass(frozen=True)
 class Region:
@@ -28,10 +30,10 @@ class Region:
     def verdict(self, low: float, high: float) -> str:
         """Judge a measured interval. An interval that is not a number is inconclusive."""
         if self.low <= low and high <= self.high:
-            return "reproduced"
+            return REPRODUCED
         if high < self.low or low > self.high:
-            return "not reproduced"
-        return "inconclusive"
+            return NOT_REPRODUCED
+        return INCONCLUSIVE
 
 
 def exact(value: float) -> Interval:

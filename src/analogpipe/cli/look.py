@@ -72,7 +72,7 @@ def compare(
     two: Annotated[Path, typer.Argument(help="folder of another run")],
     target: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="test accuracy to reach [the highest that both reach]"),
+        typer.Option(min=0, help="training loss to reach [the lowest that both reach]"),
     ] = None,
     hardware: HardwareName = None,
 ) -> None:

@@ -78,7 +78,7 @@ def run_of(
         if learning_rate is None:
             raise FileError(f"{path}: has no learning rate for {device}; give --learning-rate")
         profile = profile.model_copy(update={"devices": [*profile.devices, device]})
-    return profile.run(device, mode, stages, seed, tile=chosen, learning_rate=learning_rate)
+    return profile.run(device, mode, stages, seed, tile=chosen, rate=learning_rate)
 
 
 def save_figure(figure: Any, out: Path, allowed: str = "a name that ends in ") -> None:

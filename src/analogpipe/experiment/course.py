@@ -23,9 +23,9 @@ class Course:
 
     It begins at the last checkpoint in ``folder`` that is the run's own, to which it restores the
     pipeline; ``others`` says what becomes of those of another run. With ``keep`` it leaves one from
-    which the run can be extended. Who runs the pipeline calls ``next``, ``trained``, at the end of an epoch
-    ``evaluated``, then ``pause``; in many processes all do so together. ``rows`` holds the metrics of
-    the epochs so far.
+    which the run can be extended. Who runs the pipeline calls ``next``, ``trained``, at a reading ``read``, at
+    the end of an epoch ``evaluated``, then ``pause``; in many processes all do so together. ``rows`` holds
+    the metrics of the epochs so far, ``curve`` the readings.
     """
 
     def __init__(
@@ -45,17 +45,19 @@ class Course:
         data = samples.digest()
         self._run = run
         self._store = Store(folder, provenance.key(run, data))
-        self._spent = 0.0
+        self._spent = self._reading = 0.0
         self.done = 0
         self.rows: list[dict[str, float]] = []
+        self.curve: list[dict[str, float]] = []
         saved = find(self._store, run, data, pipeline.schedule, others)
         if saved is not None:
             pipeline.load_state_dict(saved.tensors)
-            names = ("micro_batches", "rows", "seconds")
-            self.done, self.rows, self._spent = (saved.notes[name] for name in names)
+            names = ("micro_batches", "rows", "curve", "seconds")
+            self.done, self.rows, self.curve, self._spent = (saved.notes[name] for name in names)
         per_epoch = self._total // epochs
         self._keep_at = last_common(pipeline.schedule, per_epoch) if keep else None
-        self._pace = Pace(parse_interval(run.training.checkpoint_every), per_epoch)
+        interval = parse_interval(run.training.checkpoint_every)
+        self._pace = Pace(interval, per_epoch, run.training.readings)
         self._progress = Progress(epochs, per_epoch, self.done, quiet=not is_leader())
 
     def __enter__(self) -> "Course":
@@ -96,10 +98,16 @@ class Course:
         self._progress.trained(done, loss, seconds)
         self.done = done
 
+    def read(self, row: dict[str, float]) -> None:
+        """Take in a reading of the training loss."""
+        self.curve.append(row)
+        self._reading += self._lap()
+
     def evaluated(self, row: dict[str, float]) -> None:
         """Take in the metrics of an epoch."""
         self.rows.append(row)
-        self._progress.evaluated(row["train_loss"], row["test_accuracy"], self._lap())
+        seconds, self._reading = self._reading + self._lap(), 0.0
+        self._progress.evaluated(row["train_loss"], row["test_accuracy"], seconds)
 
     def pause(self) -> None:
         """Save a checkpoint if one is due; say once what the run will take."""
@@ -109,7 +117,9 @@ class Course:
             return
         known = int(self._progress.measured >= MEASURED)
         if first := not self._progress.estimated and bool(agree(known)):
-            self._progress.expect(evaluation_seconds(self._pipeline, self._samples))
+            training = self._run.training
+            readings = training.readings * training.reading_samples
+            self._progress.expect(evaluation_seconds(self._pipeline, self._samples, readings))
             self._pace.begin(self._progress.left)
         due = self._pace.due(self.done) and (self._keep_at is None or self.done < self._keep_at)
         if agree(int(due)):
@@ -126,6 +136,7 @@ class Course:
         notes = {
             "micro_batches": self.done,
             "rows": self.rows,
+            "curve": self.curve,
             "seconds": self.seconds,
             "run": json.loads(self._run.model_dump_json()),
         }

@@ -94,7 +94,8 @@ def measure(run: Run, images: data.Data, seconds: float = MEASURED) -> Measured:
         if before or done == total:  # the first micro-batch has start-up work besides
             count, spent = count + done - before, spent + took
             step = max(1, min(2 * step, int((seconds - spent) / max(took, 1e-6) * step)))
-    evaluation = evaluation_seconds(pipeline, images)
+    training = run.training
+    evaluation = evaluation_seconds(pipeline, images, training.readings * training.reading_samples)
     safetensors.torch.save(pipeline.state_dict())
     return Measured(spent / count, evaluation, machine.peak_memory(), total, run.training.epochs)
 
@@ -126,7 +127,7 @@ def measure_profile(
         for mode in profile.modes:
             trained = profile.trained_stages(mode)
             run = profile.run(device, mode, max(trained), 0, tile=tiles.get(device))
-            count = len(trained) * len(profile.seeds)
+            count = len(trained) * len(profile.seeds) * len(profile.rates_of(device, mode))
             runs += count
             total += count * measure(run, images, seconds).seconds
     return runs, total

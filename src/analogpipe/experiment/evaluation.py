@@ -1,8 +1,11 @@
-"""The test of a network in training: loss and accuracy of its live weights, and the time that it takes."""
+"""What a network in training has learnt: loss and accuracy of its live weights, read with their noise."""
 
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
+import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from analogpipe.experiment import data
@@ -12,22 +15,48 @@ from analogpipe.tile.tile import AnalogTile
 BATCH = 512
 
 
-def evaluate(pipeline: Pipeline, samples: data.Data) -> dict[str, float]:
-    """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
-    loss = correct = 0.0
-    device, targets = pipeline.losses.device, samples.test_targets
-    for start in range(0, len(targets), BATCH):
-        part = slice(start, start + BATCH)
-        x = samples.prepared(samples.test_inputs[part])
-        scores, target = pipeline.predict(x.to(device)), targets[part].to(device)
-        loss += cross_entropy(scores, target, reduction="sum").item()
-        correct += (scores.argmax(1) == target).sum().item()
-    count = targets.numel()
-    return {"test_loss": loss / count, "test_accuracy": correct / count}
+class Tested(NamedTuple):
+    """Losses and accuracies of samples, (samples,) float64 each; of text the mean over a sample's targets."""
+
+    losses: Tensor
+    accuracies: Tensor
+
+    def means(self) -> dict[str, float]:
+        """Return what metrics.csv says of the test samples."""
+        return {
+            "test_loss": self.losses.mean().item(),
+            "test_accuracy": self.accuracies.mean().item(),
+        }
 
 
-def evaluation_seconds(pipeline: Pipeline, samples: data.Data) -> float:
-    """Return the time that an evaluation will take, from one batch of it. Disturbs no noise stream."""
+def evaluate(pipeline: Pipeline, samples: data.Data) -> Tested:
+    """Return loss and accuracy of each test sample by the live weights."""
+    return _evaluate(pipeline, samples, samples.test_inputs, samples.test_targets)
+
+
+def reading(pipeline: Pipeline, samples: data.Data, count: int) -> float:
+    """Return the mean loss of the first ``count`` training samples by the live weights."""
+    inputs, targets = samples.train_inputs[:count], samples.train_targets[:count]
+    return _evaluate(pipeline, samples, inputs, targets).losses.mean().item()
+
+
+def _evaluate(pipeline: Pipeline, samples: data.Data, inputs: Tensor, targets: Tensor) -> Tested:
+    losses, accuracies = [], []
+    device = pipeline.losses.device
+    for x, y in zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True):
+        scores, target = pipeline.predict(samples.prepared(x).to(device)), y.to(device)
+        loss = cross_entropy(scores, target, reduction="none")
+        right = scores.argmax(1) == target
+        losses.append(loss.double().flatten(1).mean(1) if loss.dim() > 1 else loss.double())
+        accuracies.append(right.double().flatten(1).mean(1) if right.dim() > 1 else right.double())
+    return Tested(torch.cat(losses).cpu(), torch.cat(accuracies).cpu())
+
+
+def evaluation_seconds(pipeline: Pipeline, samples: data.Data, readings: int) -> float:
+    """Return the time that the evaluations of an epoch will take, from one batch of the test.
+
+    ``readings`` are the training samples of all readings of an epoch. Disturbs no noise stream.
+    """
     tiles = [
         part
         for stage in pipeline.stages
@@ -48,4 +77,4 @@ def evaluation_seconds(pipeline: Pipeline, samples: data.Data) -> float:
     seconds = time.monotonic() - since
     for tile, state in zip(tiles, streams, strict=True):
         tile.set_extra_state(state)
-    return seconds * len(samples.test_targets) / count
+    return seconds * (len(samples.test_targets) + readings) / count

@@ -2,19 +2,30 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from analogpipe.experiment import data
+from analogpipe.experiment.live import Watch
 from analogpipe.experiment.run import make_pipeline
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import DIGITAL, Profile
+from analogpipe.profile.profile import DIGITAL, Profile, Run
+from analogpipe.profile.sections import Compute
+from analogpipe.schedule.modes import MODE
 from analogpipe.schedule.table import Action
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.sections import ReadoutConfig
+from analogpipe.tile.tile import AnalogTile
 
 LEARNING_RATE = 0.01
 RECORDED = 160
 """Micro-batches that are executed at most: enough to fill and drain any pipeline many times."""
+ARRAYS = "arrays"
+PERFECT = ReadoutConfig(perfect=True)
+TILE = TileConfig(forward=PERFECT, backward=PERFECT)
+"""Arrays of the linear device, read without noise: what a backward pass used can be told exactly."""
 
 
 def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -23,37 +34,69 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
 
     Returns what was executed, a row per action (mode, stages, clock, stage, action, micro_batch,
     version: the updates in the weights that the action used, as the stage counted them), and the
-    weights at the end, a row per (mode, stages): a digest, which shows where the stage count
-    changes them, and whether each was still in its first storage, as one copy must be.
+    weights, a row per stage: layers (``digital``; at the largest stage count of a profile with analog
+    devices also ``arrays``, read without noise); weights_digest, that of the whole network at the end, which
+    shows where the stage count changes it; in_place, whether each weight of the stage was still in its
+    first storage, as one copy must be; compared, deviation and of_forward, as measured at the layers
+    (:class:`analogpipe.experiment.live.Seen`).
     """
     images = data.load(profile.dataset, file=file)
-    micro_batches = min(len(images.train_targets) // profile.training.micro_batch, RECORDED)
     records, ends = [], []
     for mode in profile.modes:
         for stages in profile.stages:
-            run = profile.run(DIGITAL, mode, stages, seed=0, learning_rate=LEARNING_RATE)
-            pipeline = make_pipeline(run, images, micro_batches, trace=True)
-            before = [weight.data_ptr() for weight in _weights(pipeline)]
-            pipeline.run()
-            frame = pd.DataFrame(
-                pipeline.trace, columns=["clock", "stage", "action", "micro_batch", "version"]
-            )
-            frame["action"] = frame["action"].map(lambda kind: Action(kind).name)
-            frame.insert(0, "mode", mode)
-            frame.insert(1, "stages", stages)
+            run = profile.run(DIGITAL, mode, stages, seed=0, rate=LEARNING_RATE)
+            frame, rows = _executed(run, images)
             records.append(frame)
-            after = [weight.data_ptr() for weight in _weights(pipeline)]
-            ends.append((mode, stages, _digest(pipeline), before == after))
-    weights = pd.DataFrame(ends, columns=["mode", "stages", "weights_digest", "in_place"])
-    return pd.concat(records, ignore_index=True), weights
+            ends += rows
+            stashes = MODE[run.mode.schedule].stashes
+            if stages == max(profile.stages) and profile.analog_devices and not stashes:
+                changes = {"device": ARRAYS, "tile": TILE, "compute": _exact(run.compute)}
+                ends += _executed(run.model_copy(update=changes), images)[1]
+    return pd.concat(records, ignore_index=True), pd.DataFrame(ends)
 
 
-def _weights(pipeline: Pipeline) -> list[torch.Tensor]:
-    return [weight for stage in pipeline.stages for weight in stage.module.parameters()]
+def _executed(run: Run, images: data.Data) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Execute a schedule; return its actions and what is to be said of the weights of its stages."""
+    count = min(len(images.train_targets) // run.training.micro_batch, RECORDED)
+    pipeline = make_pipeline(run, images, count, trace=True)
+    modules = [stage.module for stage in pipeline.stages]
+    watch = Watch(modules)
+    before = [[weight.data_ptr() for weight in _weights(module)] for module in modules]
+    pipeline.run()
+    head: dict[str, Any] = {"mode": run.mode.name, "stages": run.stages}
+    frame = pd.DataFrame(
+        pipeline.trace, columns=["clock", "stage", "action", "micro_batch", "version"]
+    )
+    frame["action"] = frame["action"].map(lambda kind: Action(kind).name)
+    frame = frame.assign(**head)[[*head, *frame.columns]]
+    digest = _digest(pipeline)
+    rows: list[dict[str, Any]] = [
+        {
+            **head,
+            "stage": m + 1,
+            "layers": run.device,
+            "weights_digest": digest,
+            "in_place": before[m] == [weight.data_ptr() for weight in _weights(module)],
+            **vars(watch.seen[m]),
+        }
+        for m, module in enumerate(modules)
+    ]
+    return frame, rows
+
+
+def _exact(compute: Compute) -> Compute:
+    """Return where to compute, in single precision."""
+    return compute.model_copy(update={"precision": "float32"})
+
+
+def _weights(module: torch.nn.Module) -> list[torch.Tensor]:
+    arrays = [part.array.weight for part in module.modules() if isinstance(part, AnalogTile)]
+    return [*module.parameters(), *arrays]
 
 
 def _digest(pipeline: Pipeline) -> str:
     digest = hashlib.sha256()
-    for weight in _weights(pipeline):
-        digest.update(weight.detach().cpu().numpy().tobytes())
+    for stage in pipeline.stages:
+        for weight in _weights(stage.module):
+            digest.update(weight.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

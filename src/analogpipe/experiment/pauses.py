@@ -1,7 +1,8 @@
-"""Where a run pauses: at the ends of epochs, for its checkpoints, and about once a second."""
+"""Where a run pauses: for readings of its loss, for its checkpoints, and about once a second."""
 
 import math
 import time
+from bisect import bisect_right
 
 from analogpipe.profile.sections import Interval
 
@@ -16,16 +17,19 @@ class Pace:
     holds for all.
     """
 
-    def __init__(self, interval: Interval, per_epoch: int) -> None:
+    def __init__(self, interval: Interval, per_epoch: int, readings: int) -> None:
         self._interval = interval
         self._per_epoch = per_epoch
+        self._readings = reading_places(per_epoch, readings)
         self._period = min(PERIOD, interval.seconds or PERIOD)
         self._step = 1
         self._saved_at = time.monotonic()
 
     def next(self, done: int) -> int:
         """Return the number of finished micro-batches at which to pause after ``done``."""
-        stop = min(done + self._step, _after(done, self._per_epoch))
+        epoch, within = divmod(done, self._per_epoch)
+        reading = self._readings[bisect_right(self._readings, within)]
+        stop = min(done + self._step, epoch * self._per_epoch + reading)
         if self._interval.micro_batches is not None:
             stop = min(stop, _after(done, self._interval.micro_batches))
         return stop
@@ -54,6 +58,11 @@ class Pace:
         if due:
             self._saved_at = now
         return due
+
+
+def reading_places(per_epoch: int, readings: int) -> list[int]:
+    """Return after how many micro-batches of an epoch its loss is read; the last is the epoch's end."""
+    return sorted({-(-per_epoch * k // readings) for k in range(1, readings + 1)})
 
 
 def _after(done: int, every: int) -> int:

@@ -8,23 +8,32 @@ import pandas as pd
 
 from analogpipe.experiment import provenance
 from analogpipe.experiment.course import Course
+from analogpipe.experiment.evaluation import Tested
 from analogpipe.files import write_json, write_text
 from analogpipe.hardware.layers import Stage
 from analogpipe.hardware.record import to_record
-from analogpipe.profile.profile import METRICS, Run
+from analogpipe.profile.profile import CURVE, METRICS, Run
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import to_text
 
 
-def write(run: Run, schedule: Schedule, course: Course, network: list[Stage], out: Path) -> None:
-    """Write ``schedule.txt``, ``metrics.csv`` (columns METRICS, a row per epoch) and ``run.json``.
+def write(
+    run: Run, schedule: Schedule, course: Course, tested: Tested, network: list[Stage], out: Path
+) -> None:
+    """Write ``schedule.txt``, ``metrics.csv``, ``curve.csv``, ``tested.csv`` and ``run.json`` (see train).
 
     ``network`` are its blocks with the pulses that they sent (see events). run.json comes last and says
     that the run is complete. Raises FileError for a file that cannot be written.
     """
-    metrics = pd.DataFrame(course.rows, columns=list(METRICS))
+    samples = pd.DataFrame({"loss": tested.losses, "accuracy": tested.accuracies})
+    tables = {
+        "metrics": pd.DataFrame(course.rows, columns=list(METRICS)),
+        "curve": pd.DataFrame(course.curve, columns=list(CURVE)),
+        "tested": samples.rename_axis("sample").reset_index().astype({"loss": "float32"}),
+    }
     write_text(out / "schedule.txt", to_text(schedule))
-    write_text(out / "metrics.csv", metrics.to_csv(index=False))
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False))
     write_json(
         out / "run.json",
         {
@@ -41,6 +50,6 @@ def write(run: Run, schedule: Schedule, course: Course, network: list[Stage], ou
 
 def remove(out: Path) -> None:
     """Remove a run, finished or not, from its folder."""
-    for name in ("run.json", "metrics.csv", "schedule.txt"):
+    for name in ("run.json", "metrics.csv", "curve.csv", "tested.csv", "schedule.txt"):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)

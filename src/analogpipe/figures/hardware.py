@@ -56,9 +56,18 @@ def speedup(tables: Tables) -> Figure:
 
 
 def to_target(tables: Tables) -> Figure:
-    """Time and energy to the target accuracy at the largest stage count; a bar spans the seeds."""
+    """Time and energy to the lowest rung of the ladder at the largest stage count and the lowest rate of each
+    mode; a bar spans the seeds. Samples are handled in the fastest micro-batches for the same updates."""
     table = _one_device(tables["hardware"])
     table = table[table["stages"] == table["stages"].max()]
+    table = table[table["rate"] == table.groupby("mode")["rate"].transform("min")]
+    ladder = tables["ladder"]
+    lowest = ladder[ladder["rung"] == ladder.groupby("device")["rung"].transform("min")]
+    keys = ["device", "mode", "stages", "rate", "seed"]
+    reached = lowest[[*keys, "samples"]].replace(np.inf, np.nan)
+    table = table.drop(columns="samples").merge(reached, on=keys)
+    table["seconds_to_target"] = table["samples"] * table["best_seconds"]
+    table["joules_to_target"] = table["samples"] * table["best_joules"]
     names, styles = _names(table), mode_styles(list(dict.fromkeys(table["mode"])))
     figure = Figure(figsize=(COLUMN, 3.4))
     panels = figure.subplots(2, 1, sharex=True)

@@ -7,9 +7,12 @@ import torch
 import typer
 
 from analogpipe.calibration.calibrate import CalibrationError, calibrate, write
-from analogpipe.files import FileError
+from analogpipe.device.symmetric import SymmetricError
+from analogpipe.files import FileError, write_text
 from analogpipe.jobs.command import run
 from analogpipe.profile.profile import load_devices
+from analogpipe.tile.config import TileConfig
+from analogpipe.tile.symmetric import symmetric_tile
 
 
 def main(
@@ -28,8 +31,18 @@ def main(
     except CalibrationError as error:
         raise FileError(f"{devices}: {name}: {error}") from None
     write(result, out)
+    write_text(out / "symmetric.yaml", _twin(result.tile))
     if result.note:
         typer.echo(result.note)
+
+
+def _twin(tile: TileConfig) -> str:
+    """Return the symmetric twin of a calibrated tile as YAML. Where there is none, why: no tile can be
+    read from that."""
+    try:
+        return symmetric_tile(tile).dump()
+    except SymmetricError as error:
+        return f"no_twin: {error}\n"
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ def main(
     """Judge the claims by the tables of a profile."""
     if not only_show:
         evidence = Evidence.read(root, load_profile(profile))
-        layout.write(root, {layout.CLAIMS: judge(evidence)})
-    show(layout.read(root, layout.CLAIMS))
+        layout.write(root, judge(evidence))
+    show({name: layout.read(root, name) for name in layout.JUDGED})
 
 
 if __name__ == "__main__":

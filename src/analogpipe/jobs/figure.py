@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from analogpipe.figures import device, hardware, paper, theory
+from analogpipe.figures import device, hardware, modes, schedules, theory
 from analogpipe.figures.style import Drawing, draw
 from analogpipe.jobs.command import run
 
 FIGURES: dict[str, Drawing] = {
-    "fig1_schedules": paper.schedules,
+    "fig1_schedules": schedules.schedules,
     "fig2_device": device.responses,
-    "fig3_convergence": paper.convergence,
-    "fig4_accuracy": paper.accuracy,
-    "fig5_speedup": paper.speedup,
+    "fig3_convergence": modes.convergence,
+    "fig4_differences": modes.differences,
+    "fig5_speedup": modes.speedup,
     "fig6_slopes": theory.slopes,
     "fig7_floor": theory.floor,
     "fig8_price": theory.price,
@@ -24,6 +24,8 @@ FIGURES: dict[str, Drawing] = {
     "fig12_hardware_target": hardware.to_target,
     "fig13_hardware_stages": hardware.stages,
     "fig14_hardware_plane": hardware.plane,
+    "fig15_price": modes.price,
+    "fig16_staleness": modes.staleness,
 }
 """layout.FIGURES says from which tables."""
 

@@ -8,7 +8,7 @@ import typer
 from analogpipe.jobs.command import run
 from analogpipe.profile.profile import load_profile
 from analogpipe.results import layout
-from analogpipe.results.sweep import best, collect
+from analogpipe.results.sweep import collect, picks
 
 
 def main(
@@ -17,8 +17,9 @@ def main(
 ) -> None:
     """Collect a sweep and say which learning rates it picks."""
     sweep = collect(root, load_profile(profile))
-    layout.write(root, {layout.SWEEP: sweep})
-    typer.echo(best(sweep).to_string(index=False))
+    found = picks(sweep)
+    layout.write(root, {layout.SWEEP: sweep, layout.PICKS: found})
+    typer.echo(found.to_string(index=False))
 
 
 if __name__ == "__main__":

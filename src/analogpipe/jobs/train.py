@@ -1,4 +1,4 @@
-"""Train one network: a run of a profile, into one folder."""
+"""Train a network of a profile with one seed or several, each into a folder of its own."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,28 +17,23 @@ def main(
     device: Annotated[str, typer.Option(help="'digital' or a device of the profile")],
     mode: Annotated[str, typer.Option(help="a mode of the profile")],
     stages: Annotated[int, typer.Option(help="number of stages")],
-    seed: Annotated[int, typer.Option(help="seed of weights, data order and noise")],
-    out: Annotated[Path, typer.Option(help="folder for metrics.csv and run.json")],
+    rate: Annotated[float, typer.Option(help="a learning rate, before the factor of the mode")],
+    seed: Annotated[list[int], typer.Option(help="seed of weights, data order and noise; repeat")],
+    out: Annotated[Path, typer.Option(help="folder for the folders seedN of the runs")],
     tile: Annotated[
         Path | None, typer.Option(help="tile of an analog device, as calibrated")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="instead of the profile's")] = None,
     validation: Annotated[bool, typer.Option(help="test on held-out training images")] = False,
     data_file: DataFile = None,
     threads: Annotated[int, typer.Option(help="threads of torch")] = 1,
 ) -> None:
-    """Train one network and write its metrics."""
+    """Train one network with each seed and write its metrics."""
     torch.set_num_threads(threads)
-    run = load_profile(profile).run(
-        device,
-        mode,
-        stages,
-        seed,
-        tile=load_tile(tile) if tile else None,
-        learning_rate=learning_rate,
-        validation=validation,
-    )
-    train(run, out, data_file, others="replace")  # the workflow says what is out of date
+    chosen, array = load_profile(profile), load_tile(tile) if tile else None
+    for one in seed:
+        run = chosen.run(device, mode, stages, one, tile=array, rate=rate, validation=validation)
+        # the workflow says what is out of date
+        train(run, out / f"seed{one}", data_file, others="replace")
 
 
 if __name__ == "__main__":

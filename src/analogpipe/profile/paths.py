@@ -13,14 +13,26 @@ def profile_file(name: str) -> Path:
 
 
 def run_folder(
-    root: Path, profile: "Profile", device: str, mode: str, stages: int | str, seed: int | str
+    root: Path,
+    profile: "Profile",
+    device: str,
+    mode: str,
+    stages: int | str,
+    rate: float | str,
+    seed: int | str,
 ) -> Path:
-    """Return the folder of a run below ``root``, ``results/PROFILE``; the workflow gives wildcards."""
-    names = (profile.dataset.name, profile.model.name, device, mode, f"M{stages}", f"seed{seed}")
-    return root.joinpath("runs", *names)
+    """Return the folder of a run below ``root``, ``results/PROFILE``; the workflow gives wildcards.
+
+    ``rate`` is that of the grid, before the factor of the mode.
+    """
+    names = (profile.dataset.name, profile.model.name, device, mode, f"M{stages}")
+    return root.joinpath("runs", *names, _rate(rate), f"seed{seed}")
 
 
 def sweep_folder(root: Path, device: str, mode: str, rate: float | str, seed: int | str) -> Path:
     """Return the folder of a run of the sweep below ``root``, ``results/PROFILE``."""
-    short = rate if isinstance(rate, str) else f"{rate:g}"
-    return root.joinpath("sweep", device, mode, f"lr{short}", f"seed{seed}")
+    return root.joinpath("sweep", device, mode, _rate(rate), f"seed{seed}")
+
+
+def _rate(rate: float | str) -> str:
+    return f"lr{rate if isinstance(rate, str) else format(rate, 'g')}"

@@ -3,11 +3,11 @@
 This module imports no torch, so that the workflow can check a configuration in a moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from analogpipe.files import read_yaml
 from analogpipe.profile.sections import (
@@ -26,8 +26,16 @@ from analogpipe.settings import ConfigError, Name, Strict, checked, override
 from analogpipe.tile.config import TileConfig, TileConfigError
 
 DIGITAL = "digital"
+COMMON = "common"
+"""Key of learning_rates for the one rate at which all modes of a device are compared."""
 METRICS = ("epoch", "samples", "cycles", "train_loss", "test_loss", "test_accuracy")
 """Columns of a run's metrics.csv, which has a row per epoch."""
+SYMMETRIC = "-symmetric"
+"""Ending of the name of a device's twin without asymmetry."""
+CURVE = ("samples", "cycles", "loss")
+"""Columns of a run's curve.csv, a row per reading of the training loss on a fixed subset."""
+TESTED = ("sample", "loss", "accuracy")
+"""Columns of a run's tested.csv, a row per test sample at the end of the run."""
 
 
 class Run(Strict):
@@ -57,11 +65,8 @@ class Run(Strict):
         return rest | {"mode": {**value["schedule"], "name": value.get("mode")}}
 
 
-Accuracy = Annotated[float, Field(gt=0, lt=1)]
-Targets = Annotated[
-    Annotated[Accuracy, Tag("of all")] | Annotated[dict[Name, Accuracy], Tag("of each")],
-    Discriminator(lambda value: "of each" if isinstance(value, Mapping) else "of all"),
-]
+Rate = Annotated[float, Field(gt=0)]
+Ladder = Annotated[list[Rate], Field(min_length=1)]
 
 
 class Profile(Strict):
@@ -86,15 +91,28 @@ class Profile(Strict):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     training: Training
     compute: Compute = Compute()
-    learning_rates: dict[Name, dict[Name, Annotated[float, Field(gt=0)]]] = Field(
-        description="per device and mode, such as the sweep picks"
+    learning_rates: dict[Name, dict[Name, Rate]] = Field(
+        description=f"per device: '{COMMON}', the rate at which all modes are compared, and the best of "
+        "each mode, as the sweep picks them; a mode's factor (rate_factor) comes on top"
+    )
+    rates: dict[Name, list[Rate]] = Field(
+        default={},
+        description="per device: further rates at which all modes run with all seeds",
+    )
+    seeds_together: bool = Field(
+        default=False,
+        description="whether a job trains all seeds of a setting, one after the other: for runs of seconds",
     )
     sweep: Sweep | None = Field(
         default=None, description="how `make sweep` looks for them; no sweep if not given"
     )
-    target_accuracy: Targets = Field(
-        description="test accuracy at which cycles to target are counted; of each device, where they "
-        "differ. One that the first epoch reaches says nothing"
+    ladder: dict[Name, Ladder] = Field(
+        description="per device: falling training losses to which samples, cycles and time are counted"
+    )
+    twins: list[Name] | None = Field(
+        default=None,
+        description="analog devices that are compared with their twins without asymmetry; all if not "
+        "given. One without such a twin (pairs) is refused by its training",
     )
 
     theory: Theory | None = Field(
@@ -116,7 +134,10 @@ class Profile(Strict):
         if self.dataset.kind == "text" and self.training.augmentation != "none":
             raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
-        tables: dict[str, Mapping[str, object]] = {"learning_rates": self.learning_rates}
+        tables: dict[str, Mapping[str, object]] = {
+            "learning_rates": self.learning_rates,
+            "ladder": self.ladder,
+        }
         if self.sweep is not None:
             largest["sweep.stages"] = self.sweep.stages
             tables["sweep.rates"] = self.sweep.rates
@@ -136,15 +157,22 @@ class Profile(Strict):
                 "modes: a mode named sequential, with schedule sequential, is required: "
                 "the others are compared with it"
             )
+        if COMMON in self.modes:
+            raise ValueError(f"modes: found {COMMON}, which is the key of the common rate")
         for device in self.devices:
             for name, table in tables.items():
                 if device not in table:
                     raise ValueError(f"{name}: no entry for device {device}")
-            for mode in self.modes:
+            for mode in (COMMON, *self.modes):
                 if mode not in self.learning_rates[device]:
-                    raise ValueError(f"learning_rates.{device}: no entry for mode {mode}")
-            if isinstance(self.target_accuracy, dict) and device not in self.target_accuracy:
-                raise ValueError(f"target_accuracy: no entry for device {device}")
+                    raise ValueError(f"learning_rates.{device}: no entry for {mode}")
+            rungs = self.ladder[device]
+            if sorted(set(rungs), reverse=True) != rungs:
+                raise ValueError(f"ladder.{device}: found {rungs}, allowed: losses that fall")
+        strange = sorted(set(self.twins or ()) - set(self.analog_devices))
+        if strange:
+            allowed = ", ".join(self.analog_devices) or "none without analog devices"
+            raise ValueError(f"twins: found {strange[0]}, allowed: {allowed}")
         if self.theory is not None:
             device = self.theory.network.device
             if device not in self.analog_devices:
@@ -153,6 +181,11 @@ class Profile(Strict):
             if "async" not in self.modes:
                 raise ValueError("modes: theory.network needs a mode named async")
         return self
+
+    @property
+    def with_twin(self) -> list[str]:
+        """The devices that are compared with a twin without asymmetry."""
+        return self.analog_devices if self.twins is None else self.twins
 
     @property
     def analog_devices(self) -> list[str]:
@@ -167,6 +200,31 @@ class Profile(Strict):
         """
         return self.stages if self.modes[mode].weights_depend_on_stages else [1]
 
+    def trained_runs(self) -> Iterator[tuple[str, str, int, float, int]]:
+        """Return device, mode, stages, rate and seed of every run that is trained.
+
+        The twins of analog devices run without a pipeline, at the common rate.
+        """
+        for device in self.devices:
+            for mode in self.modes:
+                for stages in self.trained_stages(mode):
+                    for rate in self.rates_of(device, mode):
+                        for seed in self.seeds:
+                            yield device, mode, stages, rate, seed
+        for device in self.with_twin:
+            rate = self.learning_rates[device][COMMON]
+            for seed in self.seeds:
+                yield device + SYMMETRIC, "sequential", 1, rate, seed
+
+    def rates_of(self, device: str, mode: str) -> list[float]:
+        """Return the rates at which a mode runs: the common one, its best, and the further ones."""
+        known = self.learning_rates[device]
+        return sorted({known[COMMON], known[mode], *self.rates.get(device, [])})
+
+    def micro_batch(self, mode: str) -> int:
+        """Return the samples of a micro-batch of a mode."""
+        return self.modes[mode].micro_batch or self.training.micro_batch
+
     def run(
         self,
         device: str,
@@ -175,11 +233,14 @@ class Profile(Strict):
         seed: int,
         *,
         tile: TileConfig | None = None,
-        learning_rate: float | None = None,
+        rate: float | None = None,
         validation: bool = False,
     ) -> Run:
-        """Return the configuration of one run. Raises ConfigError for a run outside the profile."""
-        if device not in (DIGITAL, *self.devices):
+        """Return the configuration of one run, at a ``rate`` of the grid, the mode's best if not given.
+
+        Raises ConfigError for a run outside the profile.
+        """
+        if device.removesuffix(SYMMETRIC) not in (DIGITAL, *self.devices):
             raise ConfigError(f"device: found {device}, allowed: {', '.join(self.devices)}")
         if mode not in self.modes:
             raise ConfigError(f"mode: found {mode}, allowed: {', '.join(self.modes)}")
@@ -187,7 +248,9 @@ class Profile(Strict):
             raise ConfigError(f"stages: found {stages}, allowed: 1 to {self.model.blocks}")
         if (tile is None) != (device == DIGITAL):
             raise ConfigError(f"device {device} {'needs a' if tile is None else 'takes no'} tile")
-        training = self.training
+        training = self.training.model_copy(update={"micro_batch": self.micro_batch(mode)})
+        if rate is None:
+            rate = self.learning_rates.get(device.removesuffix(SYMMETRIC), {}).get(mode)
         if validation and self.sweep is not None and self.sweep.epochs is not None:
             training = training.model_copy(update={"epochs": self.sweep.epochs})
         return checked(
@@ -202,9 +265,7 @@ class Profile(Strict):
                 "stages": stages,
                 "split": self.splits.get(stages),
                 "seed": seed,
-                "learning_rate": learning_rate
-                if learning_rate is not None
-                else self.learning_rates.get(device, {}).get(mode),
+                "learning_rate": None if rate is None else rate * self.modes[mode].rate_factor,
                 "training": training,
                 "compute": self.compute,
                 "validation": validation,

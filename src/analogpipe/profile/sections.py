@@ -188,8 +188,19 @@ class Mode(Strict):
     """A way to train: a schedule, its mini-batch, and what is done against staleness."""
 
     schedule: Literal[MODES] = Field(description="order of events, see docs/schedules.md")  # type: ignore[valid-type]
+    micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="samples that a stage handles in one clock; those of training if not given",
+    )
     mini_batch: int = Field(
         default=1, ge=1, description="micro-batches between two flushes (sync schedules only)"
+    )
+    rate_factor: float = Field(
+        default=1.0,
+        gt=0,
+        description="times the rate of the grid: n for a flush after n times as many samples moves a "
+        "weight as far with each sample as without (linear scaling)",
     )
     warm_up_epochs: int = Field(
         default=0,
@@ -300,6 +311,14 @@ class Training(Strict):
         default="none",
         description="crop-flip: training images moved by up to 4 pixels and mirrored at random",
     )
+    readings: int = Field(
+        default=10,
+        ge=1,
+        description="how often in an epoch the training loss is read, for the ladder of losses",
+    )
+    reading_samples: int = Field(
+        default=256, ge=1, description="training samples that it is read on, the same ones always"
+    )
     checkpoint_every: Annotated[str, BeforeValidator(_interval)] = Field(
         default="1 min",
         description="time or micro-batches between two checkpoints of a run: a number and s, min, h "
@@ -341,7 +360,7 @@ class Compute(Strict):
 
 
 class Sweep(Strict):
-    """The learning rates that are tried for every mode on the validation images."""
+    """The grid of learning rates, for every mode, judged by training samples that are held out."""
 
     rates: dict[Name, list[Annotated[float, Field(gt=0)]]] = Field(
         description="candidate learning rates of each device"

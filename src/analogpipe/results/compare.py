@@ -7,8 +7,8 @@ import pandas as pd
 
 from analogpipe.hardware.config import Hardware
 from analogpipe.results.hardware import costs
+from analogpipe.results.ladder import crossings
 from analogpipe.results.run import FinishedRun
-from analogpipe.results.tables import to_target
 
 
 def summary(run: FinishedRun) -> dict[str, Any]:
@@ -40,12 +40,12 @@ def compare(
     """Compare two runs: a row per quantity, with columns quantity, one, two, ratio (two over one).
 
     First come the keys of the configuration that differ, without ratio. Samples and cycles are
-    those to ``target``, a test accuracy, NaN where it was not reached; when it is not given, to the
-    highest accuracy that both reach. With ``hardware``, seconds and joules there are compared, too; a
-    FileError is raised for a run that did not count its events.
+    those to ``target``, a training loss, infinite where it was not reached; when it is not given, to the
+    lowest loss that both reach. With ``hardware``, seconds and joules there are compared, too; a FileError
+    is raised for a run that did not count its events.
     """
     if target is None:
-        target = min(run.metrics["test_accuracy"].max() for run in (one, two))
+        target = max(float(run.curve()["loss"].min()) for run in (one, two))
     configs = [_flat(json.loads(run.config.model_dump_json())) for run in (one, two)]
     keys = list(dict.fromkeys([*configs[0], *configs[1]]))
     rows: list[tuple[str, Any, Any, float]] = [
@@ -61,20 +61,21 @@ def compare(
 
 
 def _results(run: FinishedRun, target: float, hardware: Hardware | None) -> dict[str, float]:
-    metrics = run.metrics.assign(device="", mode="", stages=0, seed=0)
-    reached = to_target(metrics, target).iloc[0]
+    reached = crossings(run.curve(), [target]).iloc[0]
+    loss = f"training loss {target:.4g}"
     found = {
         "final test accuracy": float(run.metrics["test_accuracy"].iloc[-1]),
         "best test accuracy": float(run.metrics["test_accuracy"].max()),
         "final training loss": float(run.metrics["train_loss"].iloc[-1]),
-        f"samples to {target:.4g}": float(reached["samples"]),
-        f"cycles to {target:.4g}": float(reached["cycles"]),
+        f"samples to {loss}": float(reached["samples"]),
+        f"cycles to {loss}": float(reached["cycles"]),
     }
     if hardware is not None:
-        on = run.on_hardware(hardware, run.config.stages, run.config.split)
-        for name, value in costs(run, on, float(reached["samples"])).items():
-            what = name.replace("_to_target", f" to {target:.4g}")
-            found[f"{what}, {hardware.name}"] = value
+        spent = costs(run, run.on_hardware(hardware, run.config.stages, run.config.split))
+        part = found[f"samples to {loss}"] / spent["samples"]
+        for name in ("seconds", "joules"):
+            found[f"{name}, {hardware.name}"] = spent[name]
+            found[f"{name} to {loss}, {hardware.name}"] = spent[name] * part
     return found
 
 

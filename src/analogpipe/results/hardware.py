@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogpipe.hardware.best import choices, fastest
+from analogpipe.hardware.best import choice, choices, fastest
 from analogpipe.hardware.config import Hardware
 from analogpipe.hardware.cost import stage as stage_cost
 from analogpipe.hardware.layers import Stage, linear
@@ -15,78 +15,78 @@ from analogpipe.hardware.presets import PRESETS
 from analogpipe.hardware.rules import Rule, RuleError, RuleKind
 from analogpipe.hardware.run import OnHardware
 from analogpipe.profile.paths import run_folder
-from analogpipe.profile.profile import Profile
-from analogpipe.results import layout
+from analogpipe.profile.profile import COMMON, Profile
 from analogpipe.results.run import FinishedRun, read
+from analogpipe.results.tables import KEY, at_stages, finished
+from analogpipe.schedule.modes import MODE
 
-KEY = ["device", "mode", "stages", "seed"]
 ACTIONS = ("forward", "backward", "update", "accumulate", "program")
 PLANE_STAGES, PLANE_BATCH = 8, 256
 """Stages and samples of a mini-batch of the plane."""
 _RULES: tuple[RuleKind, ...] = ("analog_sgd", "ttv2", "mixed_precision")
 
 
-def costs(run: FinishedRun, on: OnHardware, samples: float) -> dict[str, float]:
-    """Return ``seconds`` and ``joules`` of the whole run, and to so many ``samples`` of it (NaN: NaN).
+def costs(run: FinishedRun, on: OnHardware) -> dict[str, float]:
+    """Return ``seconds`` and ``joules`` of the whole run, ``samples`` of it, and what a sample takes in a long
+    run with the micro-batches that are the fastest for the same updates: ``best_micro_batch``,
+    ``best_seconds``, ``best_joules``.
 
-    Of a sync run, to the end of the mini-batch.
+    Where weights change at a flush, its mini-batch may be cut in any way; elsewhere they change after
+    each micro-batch, whose size stays.
     """
     mode, size = run.config.mode, run.config.training.micro_batch
-    whole = on.run(mode.schedule, int(run.record["micro_batches"]), mode.mini_batch)
-    found = {"seconds": whole.seconds, "joules": whole.joules}
-    found |= {"seconds_to_target": np.nan, "joules_to_target": np.nan}
-    if not np.isnan(samples):
-        n = mode.mini_batch
-        part = on.run(mode.schedule, n * max(1, int(np.ceil(samples / size / n))), n)
-        found |= {"seconds_to_target": part.seconds, "joules_to_target": part.joules}
-    return found
+    count = int(run.record["micro_batches"])
+    whole = on.run(mode.schedule, count, mode.mini_batch)
+    if MODE[mode.schedule].flushes:
+        found = choices(
+            on.stages, on.rule, on.hardware, size * mode.mini_batch, modes=[mode.schedule]
+        )
+        best = fastest(found)[mode.schedule]
+    else:
+        best = choice(mode.schedule, on.stages, on.rule, on.hardware, size)
+    return {
+        "seconds": whole.seconds,
+        "joules": whole.joules,
+        "samples": count * size,
+        "best_micro_batch": best.micro_batch,
+        "best_seconds": best.seconds,
+        "best_joules": best.joules,
+    }
 
 
 def collect(
-    root: Path, profile: Profile, targets: pd.DataFrame, presets: Mapping[str, Hardware] = PRESETS
+    root: Path, profile: Profile, presets: Mapping[str, Hardware] = PRESETS
 ) -> pd.DataFrame:
     """Return what each run of a profile takes on each accelerator, a row per run and accelerator.
 
-    Columns: device, mode, stages, seed, hardware, seconds, joules, target, seconds_to_target,
-    joules_to_target (both empty where ``targets``, the table of samples to target, is), and of the
-    stages slowest_to_mean and ceiling. A digital run stands for one whose layers are in arrays that
-    learn by plain pulses, of the accelerator's length. Runs of a device whose update has no costs
-    are left out. Raises FileError for a missing or unreadable run, or one without event counts.
+    Columns: KEY, hardware, those of ``costs``, and of the stages slowest_to_mean and ceiling. A digital
+    run stands for one whose layers are in arrays that learn by plain pulses, of the accelerator's length.
+    Runs of a device whose update has no costs are left out. Raises FileError for a missing or unreadable
+    run, or one without event counts.
     """
     rows = []
-    known = targets[[*KEY, "target", "samples"]].itertuples(index=False, name=None)
-    reached = {tuple(key): (target, samples) for *key, target, samples in known}
-    for device in profile.devices:
-        for mode in profile.modes:
-            for stages in profile.stages:
-                trained = stages if stages in profile.trained_stages(mode) else 1
-                for seed in profile.seeds:
-                    run = read(run_folder(root, profile, device, mode, trained, seed))
-                    target, samples = reached[device, mode, stages, seed]
-                    key = zip(KEY, (device, mode, stages, seed), strict=True)
-                    head = {**dict(key), "target": target}
-                    rows += _rows(run, presets, stages, profile, head, float(samples))
-    columns = [*KEY, "hardware", "seconds", "joules", "target", "seconds_to_target",
-               "joules_to_target", "slowest_to_mean", "ceiling"]  # fmt: skip
+    for head, run in finished(root, profile):
+        if head["device"] not in profile.devices:
+            continue
+        for stages in at_stages(profile, head):
+            rows += _rows(run, presets, profile, {**head, "stages": stages})
+    columns = [*KEY, "hardware", "seconds", "joules", "samples", "best_micro_batch", "best_seconds",
+               "best_joules", "slowest_to_mean", "ceiling"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
 def _rows(
-    run: FinishedRun,
-    presets: Mapping[str, Hardware],
-    stages: int,
-    profile: Profile,
-    head: dict[str, Any],
-    samples: float,
+    run: FinishedRun, presets: Mapping[str, Hardware], profile: Profile, head: dict[str, Any]
 ) -> list[dict[str, Any]]:
     rows = []
+    stages = head["stages"]
     for name, hardware in presets.items():
         try:
             on = run.on_hardware(hardware, stages, profile.splits.get(stages))
         except RuleError:
             return []
         even = on.balance()._asdict()
-        rows.append({**head, "hardware": name, **costs(run, on, samples), **even})
+        rows.append({**head, "hardware": name, **costs(run, on), **even})
     return rows
 
 
@@ -101,7 +101,8 @@ def by_stage(
     """
     rows = []
     for device in profile.devices:
-        run = read(run_folder(root, profile, device, "sequential", 1, profile.seeds[0]))
+        rate = profile.learning_rates[device][COMMON]
+        run = read(run_folder(root, profile, device, "sequential", 1, rate, profile.seeds[0]))
         for stages in profile.stages:
             for name, hardware in presets.items():
                 try:
@@ -149,7 +150,7 @@ def plane(presets: Mapping[str, Hardware] = PRESETS) -> pd.DataFrame:
 def tables(root: Path, profile: Profile) -> dict[str, pd.DataFrame]:
     """Return the tables layout.HARDWARE of what the workflow has run below ``root``."""
     return {
-        "tables/hardware": collect(root, profile, layout.read(root, "tables/targets")),
+        "tables/hardware": collect(root, profile),
         "tables/hardware_stages": by_stage(root, profile),
         "tables/hardware_plane": plane(),
     }

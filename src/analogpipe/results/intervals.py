@@ -16,22 +16,51 @@ RESAMPLES = 2000
 
 
 def mean_interval(values: Floats) -> Interval:
-    """Return the mean of ``values`` (seeds,) and its Student-t interval, infinite for a single seed."""
+    """Return the mean of ``values`` (seeds,) and its Student-t interval, infinite for a single seed.
+
+    One infinite value makes the mean and both ends infinite: what a seed never reaches counts in full.
+    """
     mean = float(np.mean(values))
+    if np.isinf(mean):
+        return mean, mean, mean
     if len(values) < 2:
         return mean, -np.inf, np.inf
     half = float(stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     return mean, mean - half, mean + half
 
 
-def ratio_interval(above: Floats, below: Floats) -> Interval:
-    """Return the geometric mean of paired ratios and its interval, taken on the logarithms.
+def exp(found: Interval) -> Interval:
+    """Return an interval of logarithms as one of ratios."""
+    value, low, high = np.exp(found)
+    return float(value), float(low), float(high)
 
-    A pair with a missing value (a target that was not reached, or within the first epoch) makes the
-    ratio unknown: NaN.
+
+def inverse(found: Interval) -> Interval:
+    """Return an interval of ratios the other way round."""
+    with np.errstate(divide="ignore"):
+        value, high, low = 1 / np.array(found)
+    return float(value), float(low), float(high)
+
+
+def equivalence(differences: Floats) -> tuple[float, float, float, float, float]:
+    """Return the mean of paired differences (seeds, samples), its errors by seeds and by samples, and the
+    interval of two one-sided tests.
+
+    The mean lies within a margin, by two one-sided tests at 5 % each (Schuirmann 1987), exactly if both
+    ends of the interval, which holds 90 %, do. Its error is the root of the summed squares of that of
+    the seeds and that of the sample of test samples, with the degrees of freedom of the seeds. The
+    interval is infinite for a single seed.
     """
-    mean, low, high = mean_interval(np.log(above / below))
-    return float(np.exp(mean)), float(np.exp(low)), float(np.exp(high))
+    seeds, samples = differences.shape
+    mean = float(differences.mean())
+    if np.isinf(mean):
+        return mean, np.inf, np.inf, mean, mean
+    by_sample = float(differences.mean(0).std(ddof=1) / np.sqrt(samples)) if samples > 1 else np.inf
+    if seeds < 2:
+        return mean, np.inf, by_sample, -np.inf, np.inf
+    by_seed = float(stats.sem(differences.mean(1)))
+    half = float(np.hypot(by_seed, by_sample) * stats.t.ppf(CONFIDENCE, seeds - 1))
+    return mean, by_seed, by_sample, mean - half, mean + half
 
 
 def bootstrap(statistic: Callable[[Floats], Any], values: Floats) -> Interval:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEDULES = ("schedules/schedules", "schedules/weights")
 """What executed schedules did, an action a row; the weights at their ends."""
-AGGREGATED = ("tables/runs", "tables/targets", "tables/response", "tables/calibration",
+AGGREGATED = ("tables/runs", "tables/curves", "tables/ladder", "tables/response", "tables/calibration",
               "tables/table1", "tables/table2")  # fmt: skip
 """Made from the runs, the calibrations and the executed schedules."""
 EXPERIMENTS = ("network", "floor", "rates-linear", "rates-digital")
@@ -27,14 +27,20 @@ THEORY = ("tables/theory_rates", "tables/theory_price", "tables/theory_targets",
 """Made from the runs of the theory's experiments."""
 HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane")
 """Seconds and joules on accelerators, made from the events of the runs."""
-EVIDENCE = (*SCHEDULES, "tables/runs", "tables/targets")
+PAIRED = ("tables/differences", "tables/ratios", "tables/losses", "tables/headline")
+"""Modes against each other, seed by seed, made from the runs, their ladder and their times."""
+COPIES = "tables/copies"
+"""What copies of weights cost, made from the calibrated devices."""
+EVIDENCE = (*SCHEDULES, "tables/runs", *PAIRED[:3])
 """What claims are judged by,"""
 THEORY_EVIDENCE = ("tables/table3", "tables/theory_checks")
 """and by these besides where the profile has a theory."""
-CLAIMS = "tables/claims"
-SWEEP = "tables/sweep"
+ANSWERS, CLAIMS, CHECKS = "tables/answers", "tables/claims", "tables/checks"
+"""A line per claim and device; the rows that could fail; identities, theorems, regression tests."""
+JUDGED = (ANSWERS, CLAIMS, CHECKS)
+SWEEP, PICKS = "tables/sweep", "tables/picks"
 
-SHOWN = ("tables/table1", "tables/table2", "tables/table3", CLAIMS)
+SHOWN = ("tables/table1", "tables/table2", "tables/table3", "tables/headline", *JUDGED)
 """The tables that people read,"""
 FORMATS = (".md", ".tex")
 """in these formats besides CSV, and as a page, ``.html``, for the report."""
@@ -42,13 +48,15 @@ FORMATS = (".md", ".tex")
 FIGURES = {
     "fig1_schedules": ("schedules/schedules", "tables/table1"),
     "fig2_device": ("tables/response", "tables/calibration"),
-    "fig3_convergence": ("tables/runs", "tables/targets"),
-    "fig4_accuracy": ("tables/table2",),
-    "fig5_speedup": ("tables/targets", "tables/table1"),
+    "fig3_convergence": ("tables/curves",),
+    "fig4_differences": ("tables/differences",),
+    "fig5_speedup": ("tables/ratios",),
     "fig11_hardware_speedup": ("tables/hardware",),
-    "fig12_hardware_target": ("tables/hardware",),
+    "fig12_hardware_target": ("tables/hardware", "tables/ladder"),
     "fig13_hardware_stages": ("tables/hardware_stages",),
     "fig14_hardware_plane": ("tables/hardware_plane",),
+    "fig15_price": ("tables/ratios",),
+    "fig16_staleness": ("tables/differences", "tables/ratios"),
 }
 """The tables that a figure is drawn from; fig. 2 is of a profile with analog devices."""
 THEORY_FIGURES = {

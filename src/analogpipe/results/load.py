@@ -74,6 +74,6 @@ def load_table(root: str | Path, name: str) -> pd.DataFrame:
 
 
 def load_claims(root: str | Path) -> pd.DataFrame:
-    """Return the claims of a profile as judged: claim, statement, measure, expected, measured, low,
-    high, verdict. Raises FileError."""
+    """Return the claims of a profile as judged: claim, device, measure, expected, measured, low, high,
+    verdict. Raises FileError."""
     return load_table(root, "claims")

@@ -13,7 +13,7 @@ from analogpipe.hardware.config import Hardware
 from analogpipe.hardware.layers import LayerError, Stage, cut
 from analogpipe.hardware.record import from_record
 from analogpipe.hardware.run import OnHardware
-from analogpipe.profile.profile import METRICS, Run
+from analogpipe.profile.profile import CURVE, METRICS, TESTED, Run
 from analogpipe.profile.rule import of_tile
 from analogpipe.schedule.table import Schedule
 from analogpipe.schedule.text import from_text
@@ -28,6 +28,24 @@ class FinishedRun:
     config: Run
     record: dict[str, Any]
     metrics: pd.DataFrame
+
+    def curve(self) -> pd.DataFrame:
+        """Return the readings of the training loss, columns CURVE. Raises FileError."""
+        return self._table("curve", CURVE)
+
+    def tested(self) -> pd.DataFrame:
+        """Return loss and accuracy of each test sample, columns TESTED. Raises FileError."""
+        return self._table("tested", TESTED)
+
+    def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        path = self.folder / f"{name}.csv"
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise FileError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        if list(table.columns) != list(columns) or table.empty:
+            raise FileError(f"{path}: found columns {list(table.columns)}, allowed: {columns}")
+        return table
 
     def schedule(self) -> Schedule:
         """Return the schedule that was executed. Raises FileError or ScheduleError."""

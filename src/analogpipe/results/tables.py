@@ -1,6 +1,6 @@
 """From run files to tidy tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,49 +8,85 @@ import numpy as np
 import pandas as pd
 
 from analogpipe.profile.paths import run_folder
-from analogpipe.profile.profile import Profile
+from analogpipe.profile.profile import COMMON, SYMMETRIC, Profile
 from analogpipe.profile.sections import Mode
 from analogpipe.results import layout
 from analogpipe.results.intervals import mean_interval
-from analogpipe.results.run import read
+from analogpipe.results.ladder import climb, finest
+from analogpipe.results.run import FinishedRun, read
 from analogpipe.schedule import staleness
 from analogpipe.schedule.modes import cycles, density, slots_per_clock
 from analogpipe.schedule.table import build
 
+KEY = ["device", "mode", "stages", "rate", "seed"]
+"""What tells the runs of a profile apart; ``rate`` is that of the grid."""
 
-def collect(root: Path, profile: Profile) -> pd.DataFrame:
-    """Return the metrics of every run of a profile, a row per epoch.
 
-    Columns: device, mode, stages, seed, trained_stages, density, then those of metrics.csv. Where the stage count
-    does not change the weights the one trained run stands for every stage count, with the cycles
-    that the schedule table of that count gives for the same micro-batches.
-    Raises FileError for a missing or unreadable run.
+def finished(root: Path, profile: Profile) -> Iterator[tuple[dict[str, Any], FinishedRun]]:
+    """Return every run of a profile with its keys (KEY). Raises FileError for a missing one."""
+    for key in profile.trained_runs():
+        device, mode, stages, rate, seed = key
+        found = read(run_folder(root, profile, device, mode, stages, rate, seed))
+        yield dict(zip(KEY, key, strict=True)), found
+
+
+def at_stages(profile: Profile, head: Mapping[str, Any]) -> list[int]:
+    """Return the stage counts that a run stands for: all where the count changes no weight."""
+    if head["device"] not in profile.devices:
+        return [1]
+    depends = profile.modes[head["mode"]].weights_depend_on_stages
+    return [head["stages"]] if depends else profile.stages
+
+
+def collect(root: Path, profile: Profile) -> dict[str, pd.DataFrame]:
+    """Return the tables ``runs``, ``curves`` and ``ladder`` of a profile.
+
+    ``runs``: the metrics of every run, a row per epoch; columns KEY, trained_stages, start_loss (the first
+    reading, before any update), density, then those of metrics.csv. ``curves``: a row per reading of the
+    modes at the largest stage count and the common rate; columns device, mode, stages, rate, samples,
+    finest_cycles (see LADDER), loss, least and most of the seeds. ``ladder``: a row per run and rung;
+    columns KEY, then LADDER. Where the stage count does not change the weights the one trained run stands
+    for every stage count, with the cycles that the schedule table of that count gives for the same
+    micro-batches. Raises FileError for a missing or unreadable run.
     """
-    frames = []
-    for device in profile.devices:
-        for mode, settings in profile.modes.items():
-            for stages in profile.stages:
-                trained = stages if stages in profile.trained_stages(mode) else 1
-                for seed in profile.seeds:
-                    folder = run_folder(root, profile, device, mode, trained, seed)
-                    found = read(folder)
-                    metrics, micro_batches = found.metrics, found.record["micro_batches"]
-                    if trained != stages:
-                        table = build(settings.schedule, stages, micro_batches, settings.mini_batch)
-                        per_epoch = micro_batches // len(metrics)
-                        metrics["cycles"] = table.finished()[per_epoch - 1 :: per_epoch]
-                    head: dict[str, Any] = {
-                        "device": device,
-                        "mode": mode,
-                        "stages": stages,
-                        "seed": seed,
-                        "trained_stages": trained,
-                        "density": density(
-                            settings.schedule, stages, micro_batches, settings.mini_batch
-                        ),
-                    }
-                    frames.append(metrics.assign(**head)[[*head, *metrics.columns]])
-    return pd.concat(frames, ignore_index=True)
+    epochs, curves, ladder = [], [], []
+    for head, found in finished(root, profile):
+        mode, size = profile.modes[head["mode"]], profile.micro_batch(head["mode"])
+        count = found.record["micro_batches"]
+        rungs = profile.ladder[head["device"].removesuffix(SYMMETRIC)]
+        for stages in at_stages(profile, head):
+            table = build(mode.schedule, stages, count, mode.mini_batch)
+            ends = np.concatenate([[0], table.finished()])
+            key = {**head, "stages": stages}
+            metrics, curve = (
+                rows.assign(cycles=ends[rows["samples"] // size])
+                for rows in (found.metrics, found.curve())
+            )
+            more = {
+                "trained_stages": head["stages"],
+                "start_loss": float(curve["loss"].iloc[0]),
+                "density": density(mode.schedule, stages, count, mode.mini_batch),
+            }
+            epochs.append(metrics.assign(**key, **more)[[*key, *more, *metrics.columns]])
+            known = profile.learning_rates.get(head["device"], {})
+            if stages == max(profile.stages) and head["rate"] == known.get(COMMON):
+                counted = curve.assign(finest_cycles=finest(curve, mode, size, stages))
+                curves.append(counted.assign(**key)[[*key, *counted.columns]])
+            climbed = climb(curve, rungs, mode, size, stages)
+            ladder.append(climbed.assign(**key)[[*key, *climbed.columns]])
+    return {
+        "tables/runs": pd.concat(epochs, ignore_index=True),
+        "tables/curves": _over_seeds(pd.concat(curves, ignore_index=True)),
+        "tables/ladder": pd.concat(ladder, ignore_index=True),
+    }
+
+
+def _over_seeds(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the geometric mean, the least and the most of the seeds' losses at each reading."""
+    keys = ["device", "mode", "stages", "rate", "samples", "finest_cycles"]
+    logs = curves.assign(loss=np.log(curves["loss"])).groupby(keys, sort=False)["loss"]
+    found = logs.agg(loss="mean", least="min", most="max").transform(np.exp)
+    return found.reset_index()
 
 
 def collect_calibration(root: Path, profile: Profile, name: str) -> pd.DataFrame:
@@ -67,34 +103,6 @@ def final(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the last epoch of each run."""
     last: pd.DataFrame = runs.loc[runs["epoch"] == runs["epoch"].max()].reset_index(drop=True)
     return last
-
-
-def to_target(runs: pd.DataFrame, target: float | Mapping[str, float]) -> pd.DataFrame:
-    """Return samples and cycles to a test accuracy (of each device), a row per run; empty where it was
-    not reached.
-
-    The crossing is interpolated between the epoch that first reaches the target and the one
-    before it. Where the first epoch reaches it, samples and cycles are those of that epoch, upper
-    bounds, and ``resolved`` is false.
-    """
-    rows = []
-    for key, run in runs.groupby(["device", "mode", "stages", "seed"], sort=False):
-        level = target[str(key[0])] if isinstance(target, Mapping) else target
-        accuracy = run["test_accuracy"].to_numpy()
-        reached = np.flatnonzero(accuracy >= level)
-        samples = clocks = np.nan
-        if len(reached):
-            at = reached[0]
-            before = max(at - 1, 0)
-            rise = accuracy[at] - accuracy[before]
-            part = 1.0 if at == 0 else (level - accuracy[before]) / rise
-            samples, clocks = (
-                float(run[column].iloc[before] * (1 - part) + run[column].iloc[at] * part)
-                for column in ("samples", "cycles")
-            )
-        rows.append((*key, level, samples, clocks, bool(len(reached) and reached[0] > 0)))
-    columns = ["device", "mode", "stages", "seed", "target", "samples", "cycles", "resolved"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def schedule_table(executed: pd.DataFrame, profile: Profile) -> pd.DataFrame:
@@ -148,25 +156,26 @@ def _in_flight(passes: pd.DataFrame) -> int:
 
 
 def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 2: final test accuracy per device, mode and stages: mean, spread and interval over seeds."""
+    """Table 2: final test accuracy and loss per device, mode, stages and rate: mean, spread and interval
+    over seeds."""
     rows = []
-    for key, group in final(runs).groupby(["device", "mode", "stages"], sort=False):
-        values = group["test_accuracy"].to_numpy()
-        mean, low, high = mean_interval(values)
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-        rows.append((*key, len(values), mean, spread, low, high))
-    columns = ["device", "mode", "stages", "seeds", "mean", "std", "low", "high"]
+    for key, group in final(runs).groupby(["device", "mode", "stages", "rate"], sort=False):
+        for measure in ("test_accuracy", "test_loss"):
+            values = group[measure].to_numpy()
+            mean, low, high = mean_interval(values)
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
+            rows.append((*key, measure, len(values), mean, spread, low, high))
+    columns = ["device", "mode", "stages", "rate", "measure", "seeds", "mean", "std", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def aggregate(root: Path, profile: Profile) -> dict[str, pd.DataFrame]:
     """Return the tables layout.AGGREGATED of what the workflow has run below ``root``."""
-    runs = collect(root, profile)
+    tables = collect(root, profile)
     return {
-        "tables/runs": runs,
-        "tables/targets": to_target(runs, profile.target_accuracy),
+        **tables,
         "tables/response": collect_calibration(root, profile, "response"),
         "tables/calibration": collect_calibration(root, profile, "elements"),
         "tables/table1": schedule_table(layout.read(root, "schedules/schedules"), profile),
-        "tables/table2": accuracy_table(runs),
+        "tables/table2": accuracy_table(tables["tables/runs"]),
     }

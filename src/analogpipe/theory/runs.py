@@ -183,11 +183,11 @@ def network(
             for seed in chosen.seeds:
                 run = short.run(
                     chosen.device, mode, stages, seed, tile=variant,
-                    learning_rate=short.learning_rates[chosen.device][mode],
+                    rate=short.learning_rates[chosen.device][mode],
                 )  # fmt: skip
                 pipeline = make_pipeline(run, images, per_epoch * chosen.epochs)
                 pipeline.run()
-                accuracy = evaluate(pipeline, images)
+                accuracy = evaluate(pipeline, images).means()
                 yield {
                     "tau": device.w_max,
                     "dw_min": device.dw_min,
