@@ -10,7 +10,7 @@
 Each name is loaded when it is first used, so that devices, schedules and profiles need no torch.
 """
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 _HOME = {
@@ -57,7 +57,9 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of the front door (PEP 562)."""
+    """Load a name of the front door (PEP 562), or the version that is installed."""
+    if name == "__version__":
+        return metadata.version(__name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOME[name].rpartition(".")

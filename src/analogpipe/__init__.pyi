@@ -38,5 +38,6 @@ from analogpipe.schedule.table import build
 from analogpipe.tile.config import TileConfig as TileConfig
 from analogpipe.tile.config import preset as preset
 
+__version__: str
 draw = figure
 plan = build

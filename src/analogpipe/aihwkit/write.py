@@ -184,7 +184,7 @@ def _class(name: str) -> Any:
         modules = [import_module(f"aihwkit.simulator.{module}") for module in _MODULES]
     except ImportError as error:
         raise TileConfigError(
-            f"AIHWKit is not installed ({error}); pip install analogpipe[peer]"
+            f"AIHWKit is not installed ({error}); the extra `peer` of this package brings it"
         ) from None
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 

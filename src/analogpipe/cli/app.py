@@ -4,6 +4,9 @@ The commands call the functions that the workflow calls. A user's mistake ends i
 and exit status 2. Modules that load slowly are imported by the commands that need them.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from analogpipe.cli.look import compare, list_runs, plot, show
@@ -18,6 +21,24 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+
+
+def _tell(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("analogpipe"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    told: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(train)
 app.command()(calibrate)
 app.command()(schedule)

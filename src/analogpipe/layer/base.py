@@ -91,7 +91,8 @@ class AnalogLayer(nn.Module):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the layer; under autocast in float32 all the same, as an array has no other precision."""
-        if not torch.is_autocast_enabled(args[0].device.type):
+        # torch.fx calls it with stand-ins for tensors
+        if not isinstance(args[0], Tensor) or not torch.is_autocast_enabled(args[0].device.type):
             return super().__call__(*args, **options)
         with torch.autocast(args[0].device.type, enabled=False):
             return super().__call__(args[0].float(), *args[1:], **options)

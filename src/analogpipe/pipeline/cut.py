@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from analogpipe.pipeline.follow import Blocks, FollowError, follow, is_plain
 from analogpipe.pipeline.reads import reads
 from analogpipe.schedule.partition import partition
 
@@ -13,27 +14,31 @@ class CutError(ValueError):
 
 
 def cut(
-    blocks: nn.Sequential | Sequence[nn.Module], stages: int, example: Tensor
+    blocks: nn.Module | Sequence[nn.Module], stages: int, example: Tensor
 ) -> list[nn.Sequential]:
     """Return the stages of a network, balanced by their array reads for a micro-batch ``example``.
 
     The elements of a list (or ModuleList) stay whole. An ``nn.Sequential`` is cut between any of its
-    modules, those of a Sequential in it too; what reads no array (activations, pooling) stays with
-    the layer before it. The modules themselves are put into the stages, not copies. Analog and
-    digital layers cost the same (see :func:`analogpipe.pipeline.reads.reads`); matrices that are no
-    layers of their own, as in attention or a GRU, count as none.
+    modules, those of a Sequential in it too. The forward of any other module is followed by torch.fx
+    (:mod:`analogpipe.pipeline.follow`) and cut where one tensor passes; modules in it are opened only
+    if that gives too few places. Numbers that such a forward reads are those of now. What reads no
+    array (activations, pooling) stays with the layer before it.
+
+    The modules themselves are put into the stages, not copies. Analog and digital layers cost the
+    same (see :func:`analogpipe.pipeline.reads.reads`); matrices that are no layers of their own, as
+    in attention or a GRU, count as none.
 
     Raises:
-        CutError: the network is no sequence, a block does not run on what the one before it gives or
+        CutError: a forward cannot be followed, a block does not run on what the one before it gives or
             gives no tensor, there are fewer blocks than stages, or stages would share a weight.
     """
-    parts = _parts(blocks)
-    if not parts:
-        raise CutError("found no block to cut")
-    costs = reads([_Watched(path, block) for path, block in parts], example)
-    pieces = (
-        _pieces(costs) if isinstance(blocks, nn.Sequential) else [[i] for i in range(len(costs))]
-    )
+    followed = isinstance(blocks, nn.Module) and not isinstance(blocks, nn.ModuleList)
+    if isinstance(blocks, nn.Module) and followed and not is_plain(blocks):
+        parts, pieces, costs = _followed(blocks, stages, example)
+    else:
+        parts = _parts(blocks)
+        costs = _costs(parts, example)
+        pieces = _pieces(costs) if followed else [[i] for i in range(len(costs))]
     if not 1 <= stages <= len(pieces):
         raise CutError(
             f"stages is {stages}, allowed is 1 to {len(pieces)}, the number of blocks of the network"
@@ -44,16 +49,37 @@ def cut(
     return [nn.Sequential(*(parts[i][1] for i in stage)) for stage in chosen]
 
 
-def _parts(blocks: nn.Sequential | Sequence[nn.Module]) -> list[tuple[str, nn.Module]]:
-    """The smallest modules that a network can be cut between, with their paths."""
+def _costs(parts: Blocks, example: Tensor) -> list[int]:
+    if not parts:
+        raise CutError("found no block to cut")
+    return reads([_Watched(path, block) for path, block in parts], example)
+
+
+def _followed(
+    model: nn.Module, stages: int, example: Tensor
+) -> tuple[Blocks, list[list[int]], list[int]]:
+    """The blocks of a model, opened as deep as so many stages need."""
+    depth, more = 0, True
+    while more:
+        depth += 1
+        try:
+            parts, more = follow(model, depth, example)
+        except FollowError as error:
+            raise CutError(
+                f"{type(model).__name__}: its forward {error}; allowed: an nn.Sequential, a list of "
+                "blocks, or a forward that does the same to any input"
+            ) from None
+        costs = _costs(parts, example)
+        pieces = _pieces(costs)
+        more = more and len(pieces) < stages
+    return parts, pieces, costs
+
+
+def _parts(blocks: nn.Module | Sequence[nn.Module]) -> Blocks:
+    """The smallest modules that a Sequential can be cut between, or those of a list, with their paths."""
     if isinstance(blocks, nn.Sequential):
         return list(_inside("", blocks))
-    if isinstance(blocks, nn.Module) and not isinstance(blocks, nn.ModuleList):
-        inside = ", ".join(name for name, _ in blocks.named_children()) or "nothing"
-        raise CutError(
-            f"{type(blocks).__name__} is no sequence, its forward alone knows the order of what is in "
-            f"it ({inside}); allowed: an nn.Sequential or a list of blocks"
-        )
+    assert isinstance(blocks, Sequence | nn.ModuleList)
     for i, block in enumerate(blocks):
         if not isinstance(block, nn.Module):
             raise CutError(f"block {i}: found {type(block).__name__}, allowed: a torch module")
@@ -62,9 +88,7 @@ def _parts(blocks: nn.Sequential | Sequence[nn.Module]) -> list[tuple[str, nn.Mo
 
 def _inside(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The modules of nested Sequentials that do nothing but call them in order."""
-    plain = type(module).forward is nn.Sequential.forward and "forward" not in vars(module)
-    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    if not plain or hooked or not module._modules:
+    if not is_plain(module):
         yield path or "all", module
         return
     for name, child in module._modules.items():

@@ -77,9 +77,9 @@ class Inspection:
         if self._changing:
             y = self._watched(copy)
         else:
-            before = _kept(self._parts) if self._looked else {}
+            before = kept(self._parts) if self._looked else {}
             y = self._module(copy)
-            after = _kept(self._parts) if self._looked else {}
+            after = kept(self._parts) if self._looked else {}
             for place, value in after.items():
                 if before.get(place, ...) != value:
                     self._changing.setdefault(place[0], []).append(place[1])
@@ -180,20 +180,20 @@ def _of_torch_alone(part: nn.Module) -> bool:
     return type(part).__module__.startswith("torch.nn.modules.") and not hooks
 
 
-def _kept(parts: Iterable[tuple[str, nn.Module]]) -> dict[tuple[str, str], Any]:
+def kept(parts: Iterable[tuple[str, nn.Module]]) -> dict[tuple[str, str], Any]:
     """What modules keep besides parameters and persistent buffers, in a form that can be compared."""
-    kept = {}
+    found = {}
     for name, part in parts:
         for key, value in vars(part).items():
             if key == "_buffers":
                 for buffer, tensor in value.items():
                     if buffer in part._non_persistent_buffers_set:
-                        kept[name, buffer] = _form(tensor)
+                        found[name, buffer] = _form(tensor)
             elif key == "_parameters":
-                kept |= {(name, parameter): id(p) for parameter, p in value.items()}
+                found |= {(name, parameter): id(p) for parameter, p in value.items()}
             elif key not in _OF_TORCH:
-                kept[name, key] = _form(value)
-    return kept
+                found[name, key] = _form(value)
+    return found
 
 
 def _form(value: object, depth: int = 2) -> Any:
