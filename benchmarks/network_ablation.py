@@ -22,7 +22,7 @@ PERFECT = {"perfect": True}
 def train(profile, out, device, mode, stages, seed, rate, tile):
     """Train one run into a folder, once."""
     if not (out / "run.json").exists():
-        run = profile.run(device, mode, stages, seed, tile=tile, learning_rate=rate)
+        run = profile.run(device, mode, stages, seed, tile=tile, rate=rate)
         ap.train(run, out)
 
 
