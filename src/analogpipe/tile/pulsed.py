@@ -9,7 +9,7 @@ from torch import Tensor
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
-from analogpipe.tile.change import Change, Products, Samples
+from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
@@ -61,12 +61,14 @@ class PulsedArray(Array):
             slots=self.slots,
         )
 
-    def at_once(self, change: Change, lr: float) -> bool:
-        """Pulse the elements by the samples of a fully connected layer."""
+    def at_once(self, x: Tensor, e: Tensor, lr: float) -> bool:
+        """Pulse the elements, where that is one compiled call."""
+        self.settle()
         apply = self.updater.at_once
-        if apply is None or not isinstance(change, Samples) or not len(change.x):
+        if apply is None or lr == 0 or x.shape[0] == 0:
             return False
-        apply(change.x, change.e, lr)
+        apply(x, e, lr)
+        self.note()
         return True
 
     def change(self, change: Change, lr: float) -> None:

@@ -85,7 +85,7 @@ class Updater:
         if self.config.rule == "pulse_train":
             self._pulse_trains(x, e, lr)
             return
-        if self.at_once is not None and len(x):
+        if self.at_once is not None and x.shape[0]:
             self.at_once(x, e, lr)
             return
         signals, of_blocks = self._space(x)
