@@ -170,10 +170,10 @@ class AnalogLayer(nn.Module):
             LayerError: a signal was changed in place since its backward pass; or the layer is in
                 evaluation mode, in which backward passes leave nothing.
         """
+        pending = self._pending
         if self.tile.array.residual is not None:
             self.tile.program()
             return
-        pending = self._pending
         if pending.in_evaluation and not self.training and not pending.tensors:
             raise LayerError(
                 f"{self.name}: an update in evaluation mode, in which backward passes leave none; "

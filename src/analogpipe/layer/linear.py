@@ -55,6 +55,12 @@ class AnalogLinear(AnalogLayer):
             return _read(x, self.bias, self.anchor, self)
         return self.scaled(_read(x, None, self.anchor, self))
 
+    def apply_update(self, x: Tensor, e: Tensor, lr: float) -> None:
+        """Update the tile by one micro-batch: in one call where the array can."""
+        plain = not self.analog_bias and self.tile.scales.alpha is None
+        if not (plain and self.tile.array.at_once(x, e, lr)):
+            super().apply_update(x, e, lr)
+
     def wanted(self, x: Tensor, e: Tensor) -> Samples:
         """Return the change that x (b, in) and e (b, out) want."""
         return Samples(with_one(x) if self.analog_bias else x, e)

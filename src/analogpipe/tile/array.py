@@ -85,18 +85,17 @@ class Array(nn.Module):
     def moved(self, device: torch.device) -> None:
         """Follow the buffers to ``device``."""
 
-    def at_once(self, change: Change, lr: float) -> bool:
-        """Apply the change as :meth:`change` would, in one call and without torch; return False where
-        that cannot be done."""
+    def at_once(self, x: Tensor, e: Tensor, lr: float) -> bool:
+        """Apply what the samples of a fully connected layer want, x (b, in) and e (b, out), as
+        :meth:`update` would, in one call; return False where that cannot be done."""
         return False
 
+    @torch.no_grad()
     def update(self, change: Change, lr: float) -> None:
         """Apply the change that a micro-batch wants."""
         if lr != 0:
             self.settle()
-            if not self.at_once(change, lr):
-                with torch.no_grad():
-                    self.change(change, lr)
+            self.change(change, lr)
             self.note()
 
     @torch.no_grad()

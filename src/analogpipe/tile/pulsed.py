@@ -9,7 +9,7 @@ from torch import Tensor
 from analogpipe.device.parameters import Pulsed
 from analogpipe.device.response import draw
 from analogpipe.tile.array import Array
-from analogpipe.tile.change import Change, Products, Samples
+from analogpipe.tile.change import Change, Products
 from analogpipe.tile.config import TileConfig
 from analogpipe.tile.streams import Streams
 from analogpipe.tile.update import Updater
@@ -62,14 +62,14 @@ class PulsedArray(Array):
             dtype=self.multiplies_in,
         )
 
-    def at_once(self, change: Change, lr: float) -> bool:
-        """Pulse the elements by the samples of a fully connected layer."""
+    def at_once(self, x: Tensor, e: Tensor, lr: float) -> bool:
+        """Pulse the elements, where that is one compiled call."""
+        self.settle()
         apply = self.updater.at_once
-        if apply is None or not isinstance(change, Samples):
+        if apply is None or lr == 0 or not self.updater.is_whole(x.shape[0]):
             return False
-        if not self.updater.is_whole(len(change.x)):
-            return False
-        apply(change.x, change.e, lr)
+        apply(x, e, lr)
+        self.note()
         return True
 
     def change(self, change: Change, lr: float) -> None:
