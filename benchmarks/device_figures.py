@@ -3,17 +3,19 @@
     python benchmarks/device_figures.py
 
 Writes docs/figures/devices-response.png, the steps of elements without spread, and
-docs/figures/calibrated-NAME.png, the calibration of one device of each type.
+docs/figures/calibrated-NAME.png, the calibration of one device of each type. Calibrates all devices and
+says how far, in standard errors, their parameters are found from the truth.
 """
 
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from analogpipe.calibration import calibrate, write
+from analogpipe.calibration.calibrate import calibrate, write
 from analogpipe.device.parameters import OneSided, Pulsed
 from analogpipe.device.response import draw
 from analogpipe.figures.device import draw_device
@@ -72,21 +74,31 @@ def responses() -> None:
     figure.savefig(FOLDER / "devices-response.png", dpi=130)
 
 
-def calibrations() -> None:
-    """Draw the calibration of a device of each type."""
-    tiles = load_devices(Path("config/devices.yaml"))
-    for name in TYPES:
+def calibrations() -> pd.DataFrame:
+    """Calibrate all devices, draw one of each type, and return the parameters found with their pulls."""
+    frames = []
+    for name, tile in load_devices(Path("config/devices.yaml")).items():
+        if tile.transfer is not None or tile.mixed_precision is not None:
+            continue  # the same elements under another update rule
         with tempfile.TemporaryDirectory() as folder:
-            write(calibrate(tiles[name], seed=0, name=name), Path(folder))
-            draw_device(Path(folder), name, FOLDER / f"calibrated-{name}")
-        (FOLDER / f"calibrated-{name}.pdf").unlink()
+            write(calibrate(tile, seed=0, name=name), Path(folder))
+            frames.append(pd.read_csv(Path(folder) / "summary.csv").assign(device=name))
+            if name in TYPES:
+                draw_device(Path(folder), name, FOLDER / f"calibrated-{name}")
+                (FOLDER / f"calibrated-{name}.pdf").unlink()
+    found = pd.concat(frames, ignore_index=True)
+    return found.assign(pull=(found["fitted"] - found["true"]) / found["std_error"])
 
 
 def main() -> None:
     """Draw all figures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     responses()
-    calibrations()
+    found = calibrations()
+    told = found[found["std_error"] > 0]
+    print(told.loc[told["pull"].abs().sort_values().index[-5:]].to_string())
+    rms = told["pull"].pow(2).mean() ** 0.5
+    print(f"{len(told)} parameters of {found['device'].nunique()} devices, rms {rms:.2f} errors")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from analogpipe.calibration.measure import (
     train_length,
 )
 from analogpipe.calibration.model import MODELS, Array, Mask, Model
+from analogpipe.calibration.posterior import estimate
 from analogpipe.device.parameters import ExpStep, OneSided, PowStep, Pulsed, SoftBoundsReference
 from analogpipe.device.response import draw
 from analogpipe.files import write_text
@@ -153,7 +154,8 @@ def fit_measurement(
         UnusableError: no device of the type can have such weights.
     """
     model = MODELS[tile.device.kind]
-    drawn, fits, pulse, read = _fits(device, data, noisy=true is None and has_read_noise(data))
+    noisy = true is None and has_read_noise(data)
+    drawn, fits, pulse, read, likely = _fits(device, data, noisy=noisy)
     table = _element_table(model, fits, data)
     if true is None:
         table["read_noise"] = read.value if read else 0.0
@@ -161,7 +163,9 @@ def fit_measurement(
         for column in [*model.names, "symmetric_point"]:
             table.insert(list(table).index(column), f"{column}_true", true[column])
     estimates = estimate_device(device, drawn, pulse)
-    reasons = undetermined(estimates, fits)
+    if likely:
+        estimates |= _over_all(device, likely, estimates)
+    reasons = undetermined(estimates, fits, model.names)
     fitted = usable_device(device, estimates, fits)
     # the reference of an element moves the weight at which its steps are compared
     hidden = ("up_down", "up_down_dtod") if isinstance(device, SoftBoundsReference) else ()
@@ -189,11 +193,29 @@ def _read_noise(read: Estimate) -> dict[str, object]:
     return row | {"fitted": read.value, "std_error": read.error, "note": "of the measurement"}
 
 
+def _over_all(
+    device: Pulsed, likely: tuple[ElementFit, ...], estimates: dict[str, Estimate]
+) -> dict[str, Estimate]:
+    """Estimates from all that a single element may be, of what has an error."""
+    each = [estimate_device(device, [fit]) for fit in likely]
+    return {
+        name: estimate(np.array([one[name].value for one in each]))
+        for name, found in estimates.items()
+        if np.isfinite(found.error) and name != "dw_min_std"
+    }
+
+
 def _fits(
     device: Pulsed, data: Measurement, *, noisy: bool
-) -> tuple[list[ElementFit], list[ElementFit], Estimate | None, Estimate | None]:
+) -> tuple[
+    list[ElementFit],
+    list[ElementFit],
+    Estimate | None,
+    Estimate | None,
+    tuple[ElementFit, ...],
+]:
     """Elements as draws from their population and as found, noise of a pulse, if common, and of a
-    reading.
+    reading, and what a single element may be.
 
     Where the weight before each pulse is known the steps tell all. Trajectories are fitted where it is
     not, and where few steps bend much (power devices).
@@ -202,7 +224,7 @@ def _fits(
     additive = is_additive(device)
     if noisy or isinstance(device, PowStep):
         whole = fit_array(kind, data, additive=additive, exact=not noisy)
-        return whole.drawn, whole.elements, whole.pulse, whole.read if noisy else None
+        return whole.drawn, whole.elements, whole.pulse, whole.read if noisy else None, whole.likely
     if isinstance(device, ExpStep):
         fits = shared_shape.fit_elements(data)
     else:
@@ -210,7 +232,7 @@ def _fits(
             fit_element(MODELS[kind], before, after, data.up, additive=additive)
             for before, after in zip(data.before.T, data.after.T, strict=True)
         ]
-    return fits, fits, None, None
+    return fits, fits, None, None, ()
 
 
 def _element_table(model: Model, fits: list[ElementFit], data: Measurement) -> pd.DataFrame:

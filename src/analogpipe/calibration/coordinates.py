@@ -26,6 +26,8 @@ from analogpipe.calibration.trajectory import (
 
 BLOCKS = 16
 """Most blocks of a run of like pulses whose means start a fit."""
+BENDS = (-2.0, 1.0, 4.0)
+"""Bends of exponential responses that start fits."""
 
 
 SPREADS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0, 3.0, 3.0])
@@ -132,11 +134,16 @@ def starts(
     if kind.soft:
         phi[[K_UP, K_DOWN]] = np.log(phi[[K_UP, K_DOWN]])
         phi[[N_UP, N_DOWN]] = 0.0
+    return bent(kind, phi)
+
+
+def bent(kind: Kind, phi: Array) -> Array:
+    """Return coordinates from which a fit finds its maximum, (guesses, coordinates): for exponential
+    devices with several bends."""
     if kind.form != EXPONENTIAL:
         return phi[None]
-    bends = (-2.0, 1.0, 4.0)
-    tried = np.repeat(phi[None], len(bends), axis=0)
-    tried[:, N_UP] = tried[:, N_DOWN] = bends
+    tried = np.repeat(phi[None], len(BENDS), axis=0)
+    tried[:, N_UP] = tried[:, N_DOWN] = BENDS
     return tried
 
 

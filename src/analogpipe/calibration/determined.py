@@ -13,6 +13,10 @@ POSITIVE = ("dw_min", "w_max", "w_min", "pow_gamma", "dw_min_std")
 WIDE = 0.5
 """Error beyond which other parameters (relative spreads, asymmetries and slopes) are not determined,
 unless they are twice their error or more."""
+OPEN = 0.25
+"""Relative error beyond which an element of several does not tell the bound at which its steps vanish (it
+is found too near more easily than too far, and near ones have the smaller errors), nor a power device its
+exponent."""
 FAR = 10.0
 """Ranges of the weights beyond which a bound makes no difference to the steps within."""
 
@@ -32,8 +36,12 @@ class UnusableError(ValueError):
     """A measurement that no device of the type can have."""
 
 
-def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> dict[str, str]:
-    """Return the parameters that the data do not determine, each with the reason."""
+def undetermined(
+    estimates: Mapping[str, Estimate], fits: list[ElementFit], names: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the parameters that the data do not determine, each with the reason. ``names`` are those
+    of the parameters of the fitted elements."""
+    left = [_left_open(fit, names) if len(fits) > 1 else set(fit.vague) for fit in fits]
     reasons = {}
     for name, (value, error) in ((name, (e.value, e.error)) for name, e in estimates.items()):
         if name.endswith("_dtod") and len(fits) == 1:
@@ -43,15 +51,39 @@ def undetermined(estimates: Mapping[str, Estimate], fits: list[ElementFit]) -> d
         elif not (np.isfinite(value) and np.isfinite(error)):
             reasons[name] = "the data say nothing of it"
         elif 2 * sum(
-            bool(set(OF.get(name.removesuffix("_dtod"), ())) & set(fit.vague)) for fit in fits
+            not one.isdisjoint(OF.get(name.removesuffix("_dtod"), ())) for one in left
         ) > len(fits):
             reasons[name] = "other values fit as well"
         elif error > abs(value) / 2 and (name in POSITIVE or error > WIDE):
             reasons[name] = f"its error is {error:.2g}"
+    for name in _ridge(estimates, reasons):
+        reasons.setdefault(name, "other values fit as well")
     for way, end in (("up", "w_max"), ("down", "w_min")):
         for name, reason in _shape(estimates, reasons, way, end).items():
             reasons.setdefault(name, reason)
     return reasons
+
+
+def _left_open(fit: ElementFit, names: tuple[str, ...]) -> set[str]:
+    """Return the parameters ``names`` of an element that its readings do not tell."""
+    errors = dict(zip(names, zip(fit.theta, np.diag(fit.covariance), strict=True), strict=True))
+    far = {
+        name
+        for name, (value, variance) in errors.items()
+        if name in OF["w_max"] + OF["w_min"] and not variance < (OPEN * value) ** 2
+    }
+    return far | set(fit.vague)
+
+
+def _ridge(estimates: Mapping[str, Estimate], reasons: Mapping[str, str]) -> tuple[str, ...]:
+    """Return parameters of power devices that are told together or not at all: bounds farther away go
+    with larger exponents and other steps at 0."""
+    if "pow_gamma" not in estimates:
+        return ()
+    value, error = estimates["pow_gamma"].value, estimates["pow_gamma"].error
+    if error < OPEN * abs(value) and reasons.keys().isdisjoint({"w_max", "w_min", "pow_gamma"}):
+        return ()
+    return tuple(name for name in estimates if name.removesuffix("_dtod") in OF)
 
 
 def _shape(

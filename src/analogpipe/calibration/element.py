@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, least_squares, minimize, minimize_scalar
 from scipy.special import log_ndtr
+from scipy.stats import t as student_t
 
 from analogpipe.calibration.model import Array, Mask, Model
 
@@ -220,10 +221,15 @@ def population(values: Array, errors: Array) -> tuple[Estimate, Estimate]:
         return float(np.sum(np.log(variance[known]) + rest))
 
     # the likelihood may have its maximum at 0, and far elements widen it beyond the middle ones
-    result = minimize_scalar(deviance, bounds=(1e-6, 5), method="bounded")
+    end = 5.0
+    result = minimize_scalar(deviance, bounds=(1e-6, end), method="bounded")
+    # where most of a few elements are alike by chance
+    while result.x > 0.99 * end and end < 1e9:
+        end *= 10
+        result = minimize_scalar(deviance, bounds=(1e-6, end), method="bounded")
     part = float(result.x)
     spread = part * wide
-    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    error = _mean_error(spread, own)
     # where the deviance has risen by 1.96 squared: at 0 a spread has no error by its curvature
     rise = float(result.fun) + 1.96**2
     end = brentq(lambda part: deviance(part) - rise, part, _beyond(deviance, part, rise))
@@ -247,8 +253,16 @@ def bounds_population(values: Array, errors: Array, seen: Array) -> tuple[Estima
     mean, size = minimize(deviance, start, method="Nelder-Mead").x
     spread = float(np.exp(size))
     # those beyond count for less: their errors are left out
-    error = float(np.sqrt(1 / np.sum(1 / (spread**2 + own))))
+    error = _mean_error(spread, own)
     return Estimate(float(mean), error), Estimate(spread, error / 2**0.5)
+
+
+def _mean_error(spread: float, own: Array) -> float:
+    """Return the error of a mean over elements of a ``spread`` that is itself told from them, so that 1.96
+    errors hold 95 %: that of Student's t."""
+    count = len(own)
+    wider = float(student_t.ppf(0.975, count - 1)) / 1.96 * (count / (count - 1)) ** 0.5
+    return float(np.sqrt(1 / np.sum(1 / ((wider * spread) ** 2 + own))))
 
 
 def _beyond(deviance: Callable[[float], float], part: float, rise: float) -> float:

@@ -1,9 +1,11 @@
 """Fitting elements to their whole trajectories, with noise of pulses and of readings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analogpipe.calibration.alternatives import reached, vague
 from analogpipe.calibration.coordinates import (
     KINDS,
     Kind,
@@ -16,7 +18,8 @@ from analogpipe.calibration.coordinates import (
 from analogpipe.calibration.element import ElementFit, Estimate, point_error
 from analogpipe.calibration.measure import Measurement
 from analogpipe.calibration.model import MODELS, Array, Mask
-from analogpipe.calibration.noise_split import Fitted, fit_noise
+from analogpipe.calibration.noise_split import FLAT, Fitted, fit_noise
+from analogpipe.calibration.posterior import draws, estimate
 from analogpipe.calibration.scoring import Prior, maximise
 from analogpipe.calibration.shrinkage import pulled
 from analogpipe.calibration.trajectory import (
@@ -39,15 +42,6 @@ REPEATS = 2
 """How often elements and their population are told from each other."""
 NONE = -30.0
 """Share of read noise where there is none."""
-HALF = float(np.log(2))
-OUTSIDE = 20.0
-"""A bound so far away that it is none, in half ranges."""
-REACHED = 6.0
-"""Gain in log-likelihood by which a bound is told from noise that slows an element by chance."""
-SURE = 0.1
-"""Error of their logarithms below which half and twice need not be tried."""
-CERTAIN = 2.0
-"""Loss in log-likelihood that rules out another slope or bend."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class ArrayFit:
     drawn: list[ElementFit]
     pulse: Estimate
     read: Estimate
+    likely: tuple[ElementFit, ...] = ()
+    """What a single element may be, in proportion to how likely it is, without errors."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +83,54 @@ def fit_array(name: str, data: Measurement, *, additive: bool, exact: bool = Fal
         for column, part, one in zip(readings.T, parts, scale, strict=True)
     ]
     ones, fitted = _together(kind, ones)
-    elements = [_element(name, kind, one, fitted, i) for i, one in enumerate(ones)]
+    elements = [_element(name, kind, one, fitted, i, fitted.phi[i]) for i, one in enumerate(ones)]
     fitted, near = _as_drawn([one.path for one in ones], fitted, kind)
     drawn = [_element(name, kind, one, fitted, i, near[i]) for i, one in enumerate(ones)]
+    if len(ones) == 1:
+        likely = draws(*_density(kind, ones[0], fitted.phi[0]))
+        levels = np.exp(likely[:, NOISE])
+        reads = levels * np.exp(likely[:, SHARE]) * unit
+        return ArrayFit(
+            elements,
+            drawn,
+            estimate(levels),
+            estimate(reads),
+            tuple(_drawn(name, elements[0], ones[0].scale, phi) for phi in likely),
+        )
     value, error = fitted.read
     return ArrayFit(elements, drawn, Estimate(*fitted.pulse), Estimate(value * unit, error * unit))
+
+
+def _density(
+    kind: Kind, one: _One, phi: Array
+) -> tuple[Callable[[Array], float], Array, Index, Array]:
+    """Return what :func:`draws` draws a single element from: likelihood times prior, a start, free
+    coordinates, and about their covariance."""
+    free = np.array(kind.own + kind.shared, dtype=np.intp)
+    spreads = kind.spreads[free]
+    even = float(phi[[UP, DOWN]].mean()) - one.path.finer
+
+    def density(there: Array) -> float:
+        rest = ((there - one.phi)[free] / spreads)[: -(free > LOW).sum()]
+        value = one.path.log_likelihood(there) - 0.5 * float(rest @ rest)
+        return value - (FLAT * float(np.log(np.cosh(there[SHARE] - even))) if SHARE in free else 0)
+
+    _, fisher = one.path.information(phi, free)
+    covariance = np.linalg.inv(fisher + np.diag(spreads**-2.0)).astype(np.float64)
+    return density, phi, free, covariance
+
+
+def _drawn(name: str, fit: ElementFit, scale: Scale, phi: Array) -> ElementFit:
+    """Return the element with other coordinates; a bound that was not reached stays."""
+    values = parameters(name, phi, scale)
+    count = len(MODELS[name].names)
+    ends = [
+        float(end) if np.isfinite(error) else known
+        for end, error, known in zip(
+            values[count:], (fit.high_error, fit.low_error), (fit.high, fit.low), strict=True
+        )
+    ]
+    return replace(fit, theta=values[:count], high=ends[0], low=ends[1])
 
 
 def _together(kind: Kind, whole: list[_One]) -> tuple[list[_One], Fitted]:
@@ -103,7 +142,8 @@ def _together(kind: Kind, whole: list[_One]) -> tuple[list[_One], Fitted]:
     bends = kind.form == EXPONENTIAL and len(whole) > 1
     told = np.array(
         [
-            not bends or all(_reached(kind, one.path, one.phi, end) for end in (HIGH, LOW))
+            not bends
+            or all(reached(kind, one.path, one.phi, end, alone=True) for end in (HIGH, LOW))
             for one in whole
         ]
     )
@@ -174,7 +214,8 @@ def _alone(
     places, sizes, up = parts
     normed = np.ascontiguousarray((readings - scale.centre) / scale.unit)
     finer = float(np.log(unit / scale.unit))
-    path = Trajectory(normed, sign, kind.form, additive, kind.soft, finer)
+    zero = -scale.centre / scale.unit
+    path = Trajectory(normed, sign, kind.form, additive, kind.soft, finer, zero)
     at = ((places - scale.centre) / scale.unit, sizes / scale.unit, up)
     free = np.array(kind.own + kind.shared, dtype=np.intp)
     found = [
@@ -252,12 +293,12 @@ def has_read_noise(data: Measurement) -> bool:
 
 
 def _element(
-    name: str, kind: Kind, one: _One, fitted: Fitted, index: int, near: Array | None = None
+    name: str, kind: Kind, one: _One, fitted: Fitted, index: int, phi: Array
 ) -> ElementFit:
     """Return an element with parameters, bounds, and errors by the derivatives of its coordinates, which
-    are those at ``near``."""
+    are those at ``phi``."""
     model, found = MODELS[name], fitted.phi[index]
-    phi = found if near is None else near
+    alone = len(fitted.phi) == 1
     own = np.array(kind.own, dtype=np.intp)
     shape = np.array([i for i in kind.shared if i not in (NOISE, SHARE)], dtype=np.intp)
     inside = [list(kind.shared).index(int(i)) for i in shape]
@@ -275,7 +316,7 @@ def _element(
     theta, ends = values[:count], values[count:]
     errors = np.sqrt(np.maximum(np.diag(whole)[count:], 0))
     for i, bound in enumerate((HIGH, LOW)):
-        if not kind.soft and not _reached(kind, one.path, found, bound):
+        if not kind.soft and not reached(kind, one.path, found, bound, alone=alone):
             ends[i], errors[i] = one.seen[i], np.inf
     high, low = float(ends[0]), float(ends[1])
     whole = whole[:count, :count]
@@ -293,33 +334,8 @@ def _element(
         float(errors[0]),
         float(errors[1]),
         one.seen,
-        _vague(kind, one, found, fitted.own[index]),
+        vague(kind, one.path, found, fitted.own[index]),
     )
-
-
-def _vague(kind: Kind, one: _One, phi: Array, covariance: Array) -> tuple[str, ...]:
-    """Return parameters that could as well be others: where slope or bend may be half or twice as large
-    and all else is fitted anew, the readings are hardly less likely."""
-    if not kind.soft:
-        return ()
-    vague: list[str] = []
-    free = np.array(kind.own, dtype=np.intp)
-    nothing = np.array([], dtype=np.intp)
-    prior = Prior(phi, kind.spreads)
-    for way, end, k, n in (("up", "b_max", K_UP, N_UP), ("down", "b_min", K_DOWN, N_DOWN)):
-        shape = n if n in kind.own else k
-        rest = free[free != shape]
-        if covariance[kind.own.index(shape), kind.own.index(shape)] < SURE**2:
-            continue
-        for shift in (-HALF, HALF):
-            other = phi.copy()
-            other[shape] += shift
-            found = maximise([one.path], other[None], rest, nothing, prior)
-            lost = one.path.log_likelihood(phi) - one.path.log_likelihood(found.phi[0])
-            if lost < CERTAIN:
-                vague += [end] if shape == k else [end, f"g_{way}", f"s_{way}"]
-                break
-    return tuple(vague)
 
 
 def _slopes(name: str, phi: Array, scale: Scale, free: Index) -> Array:
@@ -331,20 +347,3 @@ def _slopes(name: str, phi: Array, scale: Scale, free: Index) -> Array:
         behind[index] -= 1e-5
         columns.append((parameters(name, ahead, scale) - parameters(name, behind, scale)) / 2e-5)
     return np.stack(columns, axis=1)
-
-
-def _reached(kind: Kind, path: Trajectory, phi: Array, bound: int) -> bool:
-    """Whether the readings tell that the element stopped at a bound: several are near, and without it
-    they are less likely, all else fitted anew."""
-    way = 1.0 if bound == HIGH else -1.0
-    read = float(np.exp(phi[NOISE] + phi[SHARE] + path.finer))
-    pulse = float(np.exp(phi[NOISE] + phi[UP if way > 0 else DOWN]))
-    near = np.abs(path.readings[1:] - phi[bound]) < 3 * np.hypot(read, pulse)
-    if np.count_nonzero(near & (path.sign == way)) < 3:
-        return False
-    free = np.array([i for i in kind.own if i != bound], dtype=np.intp)
-    other = phi.copy()
-    other[bound] = way * OUTSIDE
-    nothing = np.array([], dtype=np.intp)
-    found = maximise([path], other[None], free, nothing, Prior(other, kind.spreads)).phi[0]
-    return path.log_likelihood(phi) - path.log_likelihood(found) > REACHED

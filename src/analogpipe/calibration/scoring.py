@@ -91,7 +91,7 @@ def maximise(
         new[:, own] += steps
         new[:, shared] += common
         reached = objective(new)
-        if reached >= value:
+        if reached >= value and np.isfinite(reached):
             done = gain < ENOUGH and damping < 1
             phi, value, damping = new, reached, damping / 10
             system = _system(elements, phi, own, shared, prior)

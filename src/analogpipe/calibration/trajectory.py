@@ -90,12 +90,20 @@ def _cut(mean: float, variance: float, low: float, high: float) -> tuple[float, 
 
 @_compiled
 def _innovations(
-    form: int, additive: bool, phi: Array, readings: Array, sign: Array, out: Array
+    form: int,
+    additive: bool,
+    phi: Array,
+    zero: float,
+    readings: Array,
+    sign: Array,
+    out: Array,
 ) -> None:
     """Fill ``out`` (2, pulses): reading minus its prediction, and the variance of that."""
     size_up, size_down = exp(phi[0]), exp(phi[1])
     high, low = phi[6], phi[7]
     noise, read = exp(2 * phi[8]), exp(2 * (phi[8] + phi[9])) + LEAST_READ**2
+    typical_up, _ = _relative_step(form, phi[2], phi[4], zero)
+    typical_down, _ = _relative_step(form, phi[3], phi[5], -zero)
     mean, variance = readings[0], read
     for t in range(len(sign)):
         way = sign[t]
@@ -106,7 +114,10 @@ def _innovations(
                 form, phi[2] if up else phi[3], phi[4] if up else phi[5], way * mean
             )
             step, slope = s * relative, s * slope
-            spread = s * s if additive else step * step + slope * slope * variance
+            if additive:
+                spread = (s * (typical_up if up else typical_down)) ** 2
+            else:
+                spread = step * step + slope * slope * variance
             # the size falls in the direction of the pulses: so does the distance of two states
             variance = (1 + slope) ** 2 * variance + noise * spread
             mean, variance = _cut(mean + way * step, variance, low, high)
@@ -133,6 +144,8 @@ class Trajectory:
     """The element stops where its steps vanish."""
     finer: float = 0.0
     """Logarithm of the unit of read noise, which elements share, over that of the readings."""
+    zero: float = 0.0
+    """Coordinate of the weight 0, whose steps additive noise is counted in."""
 
     def _full(self, phi: Array) -> Array:
         whole = phi.copy()
@@ -148,7 +161,8 @@ class Trajectory:
     def innovations(self, phi: Array) -> Array:
         """Errors of the predicted readings, and their variances, (2, pulses)."""
         out = np.empty((2, len(self.sign)))
-        _innovations(self.form, self.additive, self._full(phi), self.readings, self.sign, out)
+        full = self._full(phi)
+        _innovations(self.form, self.additive, full, self.zero, self.readings, self.sign, out)
         return out
 
     def log_likelihood(self, phi: Array) -> float:
