@@ -1,16 +1,20 @@
 """AIHWKit's own layers in our pipeline: exactly its training where nothing is random, else alike."""
 
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import analogpipe as ap
 from analogpipe.aihwkit.layers import AihwkitError, AihwkitLayer
-from analogpipe.aihwkit.state import set_state, state_of
 from analogpipe.pipeline.errors import StageError
 
 pytest.importorskip("aihwkit")
@@ -22,108 +26,48 @@ from aihwkit.nn import (
     AnalogRNN,
     AnalogSequential,
 )
-from aihwkit.simulator import presets as peer_presets
 from aihwkit.simulator.configs import (
-    FloatingPointRPUConfig,
     InferenceRPUConfig,
     SingleRPUConfig,
-    UnitCellRPUConfig,
 )
 from aihwkit.simulator.configs.compounds import ChoppedTransferCompound, TransferCompound
 from aihwkit.simulator.configs.devices import ConstantStepDevice, IdealDevice, SoftBoundsDevice
 from aihwkit.simulator.parameters import IOParameters, UpdateParameters
 
 from peer_lenet import LOSS, Digits, lenet, plain
+from peer_pipelines import PLAIN, assert_same, exact, noisy, pair, pipeline, quiet, weights
 
 pytestmark = pytest.mark.peer
-
-PLAIN = dict.fromkeys(
-    ("dw_min_dtod", "dw_min_std", "w_max_dtod", "w_min_dtod", "up_down_dtod"), 0.0
-)
-
-
-def _exact() -> Any:
-    return FloatingPointRPUConfig()
-
-
-def _noisy() -> Any:
-    return SingleRPUConfig(device=ConstantStepDevice())
-
-
-def _quiet(device: Any, **options: Any) -> Any:
-    """Perfect reads, and single pulses that are sure."""
-    kind = (
-        SingleRPUConfig
-        if isinstance(device, ConstantStepDevice | IdealDevice)
-        else UnitCellRPUConfig
-    )
-    pulses = UpdateParameters(desired_bl=1, update_management=False, update_bl_management=False)
-    perfect = {"forward": IOParameters(is_perfect=True), "backward": IOParameters(is_perfect=True)}
-    return kind(device=device, update=pulses, **perfect, **options)
-
-
-def _pair(make: Callable[[], nn.Module]) -> tuple[Any, Any]:
-    """Two models with the same weights and elements, the first of which is for a pipeline."""
-    torch.manual_seed(0)
-    one, other = ap.from_aihwkit(make()), ap.from_aihwkit(make())
-    other.load_state_dict(one.state_dict())
-    return one, ap.to_aihwkit(other)
-
-
-def _pipeline(
-    net: Any, mode: str, stages: int, micro_batches: int, batch: Any, lr: float, **options: Any
-) -> ap.Pipeline:
-    mini_batch = options.pop("mini_batch", 1)
-    plan = ap.plan(mode, stages=stages, micro_batches=micro_batches, mini_batch=mini_batch)
-    parts = ap.cut(net, stages=stages, example=batch(0)[0])
-    options = {"loss": LOSS} | options
-    return ap.Pipeline(parts, plan, batch=batch, lr=lambda b: lr, **options)
-
-
-def _weights(net: nn.Module) -> list[Tensor]:
-    """All that a model holds: what is in its arrays, and its digital parameters."""
-    state = ap.from_aihwkit(net).state_dict() if not _is_ours(net) else net.state_dict()
-    return [value for key, value in state.items() if ".extra." not in key]
-
-
-def _is_ours(net: nn.Module) -> bool:
-    return any(isinstance(part, AihwkitLayer) for part in net.modules())
-
-
-def _assert_same(ours: nn.Module, theirs: nn.Module) -> None:
-    for one, other in zip(_weights(ours), _weights(theirs), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
-
 
 # Where nothing is random
 
 
 def test_one_stage_is_aihwkits_own_loop_to_the_bit() -> None:
-    net, other = _pair(lambda: lenet(_exact))
+    net, other = pair(lambda: lenet(exact))
     digits = Digits(0, 8)
-    before = _weights(net)
-    pipe = _pipeline(net, "sequential", 1, 12, digits, 0.1)
+    before = weights(net)
+    pipe = pipeline(net, "sequential", 1, 12, digits, 0.1)
     pipe.run()
     plain(other, digits, 12, 0.1)
-    assert not all(torch.equal(a, b) for a, b in zip(before, _weights(net), strict=True))
-    _assert_same(net, other)
+    assert not all(torch.equal(a, b) for a, b in zip(before, weights(net), strict=True))
+    assert_same(net, other)
 
 
 def test_four_stages_in_sync_are_a_batch_of_all_micro_batches() -> None:
     """Also those of learned and fixed scales and of the compounds, whose fast array has a rate of its
     own: it sees the mean of the errors."""
-    net, other = _pair(lambda: lenet(_exact))
+    net, other = pair(lambda: lenet(exact))
     digits, whole = Digits(0, 8), Digits(0, 32)
-    pipe = _pipeline(net, "sync", 4, 12, digits, 0.1, mini_batch=4)
+    pipe = pipeline(net, "sync", 4, 12, digits, 0.1, mini_batch=4)
     pipe.run()
     plain(other, whole, 3, 0.1)
-    for one, two in zip(_weights(net), _weights(other), strict=True):
+    for one, two in zip(weights(net), weights(other), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 def test_four_stages_in_async_train_as_torchs_layers_do() -> None:
     """One live copy of each weight, and the errors of the micro-batch that is due."""
-    net, _ = _pair(lambda: lenet(_exact))
+    net, _ = pair(lambda: lenet(exact))
     shape = [(1, 8), (8, 16)]
     layers: list[nn.Module] = [nn.Conv2d(i, o, 3, padding=1) for i, o in shape]
     layers += [nn.Linear(64, 32), nn.Linear(32, 10)]
@@ -141,7 +85,7 @@ def test_four_stages_in_async_train_as_torchs_layers_do() -> None:
     digits = Digits(0, 8)
     for mode in ("async", "async-full-duplex"):
         for model in (net, digital):
-            _pipeline(model, mode, 4, 30, digits, 0.1).run()
+            pipeline(model, mode, 4, 30, digits, 0.1).run()
         for layer, part in zip(
             layers, (p for p in net if isinstance(p, AihwkitLayer)), strict=True
         ):
@@ -157,7 +101,7 @@ def _fast(kind: type, **options: Any) -> Any:
     cell = kind(unit_cell_devices=[ConstantStepDevice(**steps), ConstantStepDevice(**steps)])
     for key, value in {"transfer_forward": IOParameters(is_perfect=True), **options}.items():
         setattr(cell, key, value)
-    return _quiet(cell)
+    return quiet(cell)
 
 
 CASES: dict[str, Callable[[], nn.Module]] = {
@@ -178,13 +122,13 @@ CASES: dict[str, Callable[[], nn.Module]] = {
     "scales": lambda: AnalogLinear(6, 4, rpu_config=_scaled()),
     "arrays": lambda: AnalogLinearMapped(6, 4, rpu_config=_scaled(max_input_size=4)),
     "convolution": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 2, 3)), AnalogConv2d(1, 2, 2, rpu_config=_exact()), nn.Flatten()
+        nn.Unflatten(1, (1, 2, 3)), AnalogConv2d(1, 2, 2, rpu_config=exact()), nn.Flatten()
     ),
 }
 
 
 def _scaled(**sizes: int) -> Any:
-    config = _quiet(IdealDevice())
+    config = quiet(IdealDevice())
     config.mapping.weight_scaling_omega = 0.6
     config.mapping.weight_scaling_columnwise = config.mapping.learn_out_scaling = True
     for key, value in sizes.items():
@@ -199,7 +143,7 @@ def test_an_update_is_that_of_analog_sgd(name: str, count: int) -> None:
 
     Errors are given, and so large that every pulse of a gradient is sure; those of a ``ttv1``'s
     transfers are not, of which the fast array is compared."""
-    net, other = _pair(lambda: nn.Sequential(CASES[name]()))
+    net, other = pair(lambda: nn.Sequential(CASES[name]()))
     stream = torch.Generator().manual_seed(0)
     x = torch.rand(60, 6, generator=stream) + 0.5
     errors = (torch.rand(60, 4, generator=stream) + 0.5) * torch.randn(
@@ -212,10 +156,10 @@ def test_an_update_is_that_of_analog_sgd(name: str, count: int) -> None:
     def batch(b: int, size: int = 4) -> tuple[Tensor, Tensor]:
         return x[size * b : size * (b + 1)], errors[size * b : size * (b + 1)]
 
-    before = _weights(net)
-    _pipeline(net, "sync", 1, 15, batch, 0.3, mini_batch=count, loss=loss).run()
+    before = weights(net)
+    pipeline(net, "sync", 1, 15, batch, 0.3, mini_batch=count, loss=loss).run()
     plain(other, lambda b: batch(b, 4 * count), 15 // count, 0.3, loss)
-    ours, theirs = _weights(net), _weights(other)
+    ours, theirs = weights(net), weights(other)
     if name == "ttv1":
         place = _names(net).index("hidden_weights_0")
         ours, theirs, before = ([part[2][place]] for part in (ours, theirs, before))
@@ -235,12 +179,12 @@ def test_a_layer_used_twice_gets_the_mean_over_micro_batches() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer = AnalogLinear(4, 4, rpu_config=_exact())
+            self.layer = AnalogLinear(4, 4, rpu_config=exact())
 
         def forward(self, x: Tensor) -> Tensor:
             return nn.functional.log_softmax(self.layer(torch.tanh(self.layer(x))), 1)
 
-    net, other = _pair(Twice)
+    net, other = pair(Twice)
     x, y = torch.rand(24, 4), torch.randint(4, (24,))
     plan = ap.plan("sync", stages=1, micro_batches=6, mini_batch=3)
     parts = [nn.Sequential(net)]
@@ -250,106 +194,32 @@ def test_a_layer_used_twice_gets_the_mean_over_micro_batches() -> None:
 
     ap.Pipeline(parts, plan, loss=LOSS, batch=batch, lr=lambda b: 0.5).run()
     plain(other, lambda b: (x[12 * b : 12 * b + 12], y[12 * b : 12 * b + 12]), 2, 0.5)
-    for one, two in zip(_weights(net), _weights(other), strict=True):
+    for one, two in zip(weights(net), weights(other), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
-# Checkpoints
-
-
-def test_an_async_run_is_taken_up_to_the_bit_where_nothing_is_random() -> None:
-    net, other = _pair(lambda: lenet(_exact))
-    other = ap.from_aihwkit(other)
-    digits = Digits(0, 8)
-    one = _pipeline(net, "async", 4, 14, digits, 0.1)
-    one.run(until=15)
-    state = one.state_dict()
-    assert all(isinstance(value, Tensor) for value in state.values())
-    one.run()
-    torch.manual_seed(7)
-    fresh = ap.from_aihwkit(lenet(_exact))
-    two = _pipeline(fresh, "async", 4, 14, digits, 0.1)
-    two.load_state_dict(state)
-    two.run()
-    _assert_same(net, fresh)
-    assert torch.equal(one.losses, two.losses)
-
-
-def test_pending_micro_batches_are_part_of_a_checkpoint() -> None:
-    net, fresh = (ap.from_aihwkit(lenet(_exact)) for _ in range(2))
-    digits = Digits(0, 8)
-    one, two = (_pipeline(m, "sync", 2, 6, digits, 0.1, mini_batch=3) for m in (net, fresh))
-    one.run(until=5)
-    state = one.state_dict()
-    assert any("pending" in key for key in state)
-    one.run()
-    two.load_state_dict(state)
-    two.run()
-    _assert_same(net, fresh)
-
-
-KEPT = ["EcRam", "ReRamES", "ReRamSB", "PCM", "EcRam2", "TikiTakaEcRam", "TTv2EcRam", "AGADEcRam"]
-PARTS = ["weight", "hidden"]
-KEPT += ["MixedPrecisionEcRam", "MixedPrecisionReRamSB", "MixedPrecisionPCM", "Capacitor"]
-
-
-@pytest.mark.parametrize("name", KEPT)
-def test_states_of_noisy_arrays_are_restored(name: str) -> None:
-    """All but the noise of writing; AIHWKit's own loading loses fast arrays, pairs and residuals."""
-
-    def make() -> AihwkitLayer:
-        config = getattr(peer_presets, f"{name}Preset")()
-        return ap.from_aihwkit(AnalogLinear(5, 4, rpu_config=config))
-
-    layer, fresh = make(), make()
-    x = torch.rand(3, 5)
-    for _ in range(7):
-        layer(x).square().sum().backward()
-        layer.update(0.1)
-    state = {key: value.clone() for key, value in layer.state_dict().items()}
-    fresh.load_state_dict(state)
-    noisy = "ReRam" in name
-    for key, value in fresh.state_dict().items():
-        if not (noisy and key == "tiles.0.weight"):
-            torch.testing.assert_close(value, state[key], rtol=0, atol=0, equal_nan=True)
-    for _ in range(3):
-        fresh(x).square().sum().backward()
-        fresh.update(0.1)
-    after = fresh.state_dict()
-    changed = [not torch.equal(after[f"tiles.0.{key}"], state[f"tiles.0.{key}"]) for key in PARTS]
-    assert any(changed)
-
-
-@pytest.mark.parametrize("name", ["TTv2ReRamES", "AGADReRamSB"])
-def test_what_aihwkit_cannot_restore_is_refused_when_it_is_saved(name: str) -> None:
-    layer = ap.from_aihwkit(AnalogLinear(5, 4, rpu_config=getattr(peer_presets, f"{name}Preset")()))
-    layer(torch.rand(3, 5)).sum().backward()
-    layer.update(0.1)
-    with pytest.raises(AihwkitError, match="has no way to set persistent_weights_0, persistent"):
-        layer.state_dict()
-
-
-def test_a_state_of_another_tile_is_refused() -> None:
-    one = ap.from_aihwkit(AnalogLinear(5, 4, rpu_config=peer_presets.EcRamPreset()))
-    two = ap.from_aihwkit(AnalogLinear(4, 4, rpu_config=peer_presets.EcRamPreset()))
-    with pytest.raises(RuntimeError, match="the state is that of another tile"):
-        two.load_state_dict(one.state_dict())
-    with pytest.raises(RuntimeError, match=r"tiles\.0\.weight"):
-        two.load_state_dict({})
-
-
-def test_a_state_that_is_not_held_is_refused() -> None:
-    tile = next(AnalogLinear(5, 4, rpu_config=peer_presets.EcRamPreset()).analog_tiles())
-    state = state_of(tile)
-    state["weight"] = state["weight"] + 100.0  # beyond all bounds
-    with pytest.raises(AihwkitError, match="does not hold the state"):
-        set_state(tile, state)
+@pytest.mark.slow
+def test_two_processes_give_the_bits_of_one_where_nothing_is_random(tmp_path: Path) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
+    launcher = ["-m", "analogpipe.jobs.processes", "--stages", "2"]
+    for start, file in (([], one), (launcher, many)):
+        module = ["peer_job"] if start else ["-m", "peer_job"]
+        command = [sys.executable, *start, *module, str(file)]
+        subprocess.run(command, env=environment, check=True, timeout=150)
+    state, other = load_file(one), load_file(many)
+    assert state.keys() == other.keys()
+    assert [key for key, value in state.items() if not torch.equal(value, other[key])] == []
 
 
 # Alike where it is random
 
 RUN: dict[bool, tuple[Callable[[], Any], float, int]] = {
-    True: (_noisy, 0.3, 100),
+    True: (noisy, 0.3, 100),
     False: (lambda: SingleRPUConfig(device=SoftBoundsDevice()), 0.05, 400),
 }
 """Configuration, learning rate and steps of the small network and of the large one."""
@@ -359,7 +229,7 @@ def _ours(seed: int, stages: int, mode: str, *, small: bool = True) -> float:
     torch.manual_seed(seed)
     made, lr, steps = RUN[small]
     net, digits = ap.from_aihwkit(lenet(made, small=small)), Digits(seed, 8, small=small)
-    pipe = _pipeline(net, mode, stages, steps, digits, lr)
+    pipe = pipeline(net, mode, stages, steps, digits, lr)
     pipe.run()
     return digits.accuracy(pipe.predict)
 
@@ -386,23 +256,6 @@ def test_one_stage_learns_as_aihwkits_loop_does() -> None:
     assert statistics.mean(ours) > 0.4  # chance is 0.1
 
 
-def test_four_stages_learn_in_async_and_are_taken_up() -> None:
-    torch.manual_seed(0)
-    digits = Digits(0, 8)
-    net = ap.from_aihwkit(lenet(_noisy))
-    one = _pipeline(net, "async", 4, 200, digits, 0.3)
-    one.run(until=200)
-    state = one.state_dict()
-    fresh = ap.from_aihwkit(lenet(_noisy))
-    two = _pipeline(fresh, "async", 4, 200, digits, 0.3)
-    two.load_state_dict(state)
-    for key, value in two.state_dict().items():
-        torch.testing.assert_close(value, state[key], rtol=0, atol=0, equal_nan=True)
-    two.run()
-    assert digits.accuracy(two.predict) > 0.6
-    assert float(two.losses[-30:].mean()) < 0.7 * float(two.losses[:30].mean())
-
-
 @pytest.mark.slow
 def test_the_network_of_the_example_learns_alike() -> None:
     """At its size, 400 steps: one stage as AIHWKit's loop, four stages in async within 5 points.
@@ -420,7 +273,7 @@ def test_the_network_of_the_example_learns_alike() -> None:
 
 
 def test_the_model_stays_the_same_and_is_given_back() -> None:
-    net = AnalogSequential(AnalogLinear(4, 3, rpu_config=_exact()), nn.Tanh())
+    net = AnalogSequential(AnalogLinear(4, 3, rpu_config=exact()), nn.Tanh())
     layer, x = net[0], torch.rand(2, 4)
     expected = net(x)
     assert ap.from_aihwkit(net) is net
@@ -434,17 +287,17 @@ def test_the_model_stays_the_same_and_is_given_back() -> None:
 
 
 def test_frozen_layers_stay_as_they_are() -> None:
-    net = ap.from_aihwkit(lenet(_exact))
+    net = ap.from_aihwkit(lenet(exact))
     net[3].requires_grad_(False)
     before = [value.clone() for value in net[3].state_dict().values()]
     first = net[0].state_dict()["tiles.0.weight"].clone()
-    _pipeline(net, "async", 4, 4, Digits(0, 8), 0.1).run()
+    pipeline(net, "async", 4, 4, Digits(0, 8), 0.1).run()
     assert all(torch.equal(a, b) for a, b in zip(before, net[3].state_dict().values(), strict=True))
     assert not torch.equal(first, net[0].state_dict()["tiles.0.weight"])
 
 
 def test_cells_of_recurrent_networks_are_found() -> None:
-    net = AnalogRNN(AnalogLSTMCell, 3, 5, num_layers=1, rpu_config=_exact())
+    net = AnalogRNN(AnalogLSTMCell, 3, 5, num_layers=1, rpu_config=exact())
     ap.from_aihwkit(net)
     found = [part for part in net.modules() if isinstance(part, AihwkitLayer)]
     assert len(found) == 2
@@ -461,12 +314,12 @@ def test_what_a_pipeline_cannot_train_is_refused() -> None:
         ap.from_aihwkit(nn.Sequential(AnalogLinear(3, 2, rpu_config=InferenceRPUConfig())))
     with pytest.raises(AihwkitError, match="Linear: found no layer of AIHWKit's"):
         ap.from_aihwkit(nn.Linear(3, 2))
-    net = ap.from_aihwkit(lenet(_exact))
+    net = ap.from_aihwkit(lenet(exact))
     digits = Digits(0, 8)
     with pytest.raises(AihwkitError, match="without prediction"):
-        _pipeline(net, "async", 4, 9, digits, 0.1, prediction=0.9)
+        pipeline(net, "async", 4, 9, digits, 0.1, prediction=0.9)
     with pytest.raises(StageError, match="async-stash"):
-        _pipeline(net, "async-stash", 4, 9, digits, 0.1)
+        pipeline(net, "async-stash", 4, 9, digits, 0.1)
     with pytest.raises(AihwkitError, match="a copy of AIHWKit's tiles"):
         __import__("copy").deepcopy(net)
 
@@ -474,11 +327,11 @@ def test_what_a_pipeline_cannot_train_is_refused() -> None:
         return torch.optim.SGD(parameters, weight_decay=0.1)
 
     with pytest.raises(StageError, match="weight decay does not reach"):
-        _pipeline(net, "async", 4, 9, digits, 0.1, optimizer=decaying)
+        pipeline(net, "async", 4, 9, digits, 0.1, optimizer=decaying)
 
 
 def test_what_waits_for_aihwkits_optimizer_is_forgotten() -> None:
-    layer = AnalogLinear(3, 2, rpu_config=_exact())
+    layer = AnalogLinear(3, 2, rpu_config=exact())
     layer(torch.ones(1, 3)).sum().backward()
     ours = ap.from_aihwkit(layer)
     before = ours.state_dict()["tiles.0.weight"]
