@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from analogpipe.device.parameters import SoftBounds
+from analogpipe.experiment.machine import keep_memory
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
@@ -213,6 +214,7 @@ def measure(
     case: str, threads: int, lr: float, kinds: list[str], products: Format
 ) -> dict[str, Any]:
     """Time a case: medians in ms, ratios paired within rounds, and their relative quartile range."""
+    keep_memory()  # as runs do
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     steps = {kind: made(kind, case, lr, products) for kind in kinds}
@@ -254,6 +256,7 @@ def made(kind: str, case: str, lr: float, products: Format) -> Step:
 
 def resources(case: str, kind: str, products: Format) -> dict[str, float]:
     """User and system time of a step (ms), and what its run adds to the peak memory (MiB)."""
+    keep_memory()
     torch.set_num_threads(1)
     start = resource.getrusage(resource.RUSAGE_SELF)
     step = made(kind, case, LR, products)
