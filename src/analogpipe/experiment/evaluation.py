@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from math import prod
 
 from torch.nn.functional import cross_entropy
 
@@ -10,14 +11,25 @@ from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.tile.tile import AnalogTile
 
 BATCH = 512
+"""Samples of a batch, at most."""
+POSITIONS = 2**17
+"""Pixels or characters of a batch, at most: larger maps leave the cache, and the memory that the process
+keeps (measured: docs/speed.md)."""
+
+
+def batch_size(samples: data.Data) -> int:
+    """Return the samples of a batch of the test."""
+    shape = samples.test_inputs.shape
+    return max(1, min(BATCH, POSITIONS // prod(shape[2:] or shape[1:])))
 
 
 def evaluate(pipeline: Pipeline, samples: data.Data) -> dict[str, float]:
     """Return test loss and accuracy of the live weights, read through the arrays with their noise."""
     loss = correct = 0.0
     device, targets = pipeline.losses.device, samples.test_targets
-    for start in range(0, len(targets), BATCH):
-        part = slice(start, start + BATCH)
+    size = batch_size(samples)
+    for start in range(0, len(targets), size):
+        part = slice(start, start + size)
         x = samples.prepared(samples.test_inputs[part])
         scores, target = pipeline.predict(x.to(device)), targets[part].to(device)
         loss += cross_entropy(scores, target, reduction="sum").item()
@@ -36,7 +48,7 @@ def evaluation_seconds(pipeline: Pipeline, samples: data.Data) -> float:
     ]
     streams = [tile.get_extra_state() for tile in tiles]
     since = time.monotonic()
-    count = min(BATCH, len(samples.test_targets))
+    count = min(batch_size(samples), len(samples.test_targets))
     evaluate(
         pipeline,
         replace(
