@@ -7,11 +7,10 @@ random and new at each step, so that the loss stays where training begins, near 
 pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 unless ``--rates`` says
 otherwise. Ours and AIHWKit have the soft-bounds device with spread, the default converters and noise,
 and the stochastic update; ``mixed`` is ours in mixed precision, ``mapped`` that at omega 0.6. Those
-three form their products as ``--products`` says; digital torch is float32 always (``digital_too``
-follows, too). Each round
-times all one after the other; ratios are taken within a round, and their medians reported. ``cpu`` are
-processor times, of all threads: what a busy machine disturbs least. Writes results/bench/analog.json and
-prints it last. With ``--memory``: user and system time of a step and peak memory, each in a process of
+three form their products as ``--products`` says, and so does ``digital_too``; digital torch is
+float32 always. Each round times all one after the other; ratios are taken within a round, and their
+medians reported. ``cpu`` are processor times, of all threads: what a busy machine disturbs least. Writes
+results/bench/analog.json and prints it last. With ``--memory``: user and system time of a step and peak memory, each in a process of
 its own.
 """
 
