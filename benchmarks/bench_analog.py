@@ -10,8 +10,8 @@ and the stochastic update; ``mixed`` is ours in mixed precision, ``mapped`` that
 three form their products as ``--products`` says, and so does ``digital_too``; digital torch is
 float32 always. Each round times all one after the other; ratios are taken within a round, and their
 medians reported. ``cpu`` are processor times, of all threads: what a busy machine disturbs least. Writes
-results/bench/analog.json and prints it last. With ``--memory``: user and system time of a step and peak memory, each in a process of
-its own.
+results/bench/analog.json and prints it last. With ``--memory``: user and system time of a step and
+peak memory, each in a process of its own.
 """
 
 import argparse
