@@ -8,8 +8,9 @@ pulse trains, on which AIHWKit's time depends, follows the learning rate: 0.05 u
 otherwise. ``decoder`` is that of the profile text-cpu, 16 windows of 64 characters, stepped by AdamW at
 0.02 of that rate (AIHWKit: AnalogSGD). Ours and AIHWKit have the soft-bounds device with spread, the default
 converters and noise, and the stochastic update; ``mixed`` is ours in mixed precision, ``mapped`` that at
-omega 0.6. Each round times all one after the other; ratios are taken within a round, and their medians
-reported. ``cpu`` are processor times, of all threads: what a busy machine disturbs least. Writes
+omega 0.6. Those three form their products as ``--products`` says, and so does ``digital_too``; digital torch
+is float32 always. Each round times all one after the other; ratios are taken within a round, and their
+medians reported. ``cpu`` are processor times, of all threads: what a busy machine disturbs least. Writes
 results/bench/analog.json and prints it last. With ``--memory``: user and system time of a step and
 peak memory, each in a process of its own.
 """
@@ -25,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,13 @@ from torch.nn.functional import cross_entropy
 
 from analogpipe.device.parameters import SoftBounds
 from analogpipe.experiment.decoder import decoder
+from analogpipe.experiment.machine import keep_memory
 from analogpipe.layer.base import AnalogLayer
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
+from analogpipe.layer.multiply import multiply_in
 from analogpipe.tile.config import TileConfig
+from analogpipe.tile.products import Format
 from analogpipe.tile.sections import MappingConfig, MixedPrecisionConfig
 
 TAU, STEP, LR = 0.6, 0.001, 0.05
@@ -52,6 +56,7 @@ Step = Callable[[], None]
 INPUTS = {
     "fc": (64, 784),
     "small": (8, 64),
+    "one": (1, 64),
     "conv": (16, 3, 32, 32),
     "resblock64": (16, 64, 32, 32),
     "resblock256": (16, 256, 8, 8),
@@ -59,8 +64,8 @@ INPUTS = {
     "decoder": (16, 64),
 }
 CHARACTERS = 65
-ROUNDS = {"fc": 31, "small": 31, "decoder": 21}
-INNER = {"fc": 20, "small": 10}
+ROUNDS = {"fc": 31, "small": 31, "one": 31, "decoder": 21}
+INNER = {"fc": 20, "small": 10, "one": 20}
 """Steps that are timed together."""
 
 
@@ -81,7 +86,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
+        # every second pixel: a slice would lay its gradient out with channels first, always
+        shortcut = nn.functional.avg_pool2d(x, 1, self.stride) if self.stride > 1 else x
         return torch.relu(y + nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.more)))
 
 
@@ -90,7 +96,7 @@ def network(case: str, linear: Make, conv: Make) -> nn.Module:
     if case == "fc":
         layers = [linear(784, 256), nn.Sigmoid(), linear(256, 128), nn.Sigmoid(), linear(128, 10)]
         return nn.Sequential(*layers)
-    if case == "small":
+    if case in ("small", "one"):
         hidden = [layer for _ in range(7) for layer in (linear(64, 64), nn.Tanh())]
         return nn.Sequential(*hidden, linear(64, 10))
     if case == "decoder":
@@ -109,8 +115,13 @@ def network(case: str, linear: Make, conv: Make) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(channels, 10))
 
 
-def _step(case: str, net: nn.Module, optimiser: torch.optim.Optimizer) -> Step:
+def _step(
+    case: str, net: nn.Module, optimiser: torch.optim.Optimizer, products: Format = "float32"
+) -> Step:
     x = torch.rand(INPUTS[case])
+    multiply_in(net, products)
+    if products != "float32" and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)  # as its convolutions give maps
     labels = itertools.cycle(torch.randint(0, 10, (64, x.shape[0])))
     if case == "decoder":
         x, *texts = torch.randint(0, CHARACTERS, (65, *INPUTS[case]))
@@ -130,13 +141,13 @@ def _optimiser(case: str, net: nn.Module, lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(net.parameters(), lr)
 
 
-def digital(case: str, lr: float) -> Step:
+def digital(case: str, lr: float, products: Format = "float32") -> Step:
     """A step of plain torch."""
     net = network(case, nn.Linear, lambda i, o, stride=1: nn.Conv2d(i, o, 3, stride, padding=1))
-    return _step(case, net, _optimiser(case, net, lr))
+    return _step(case, net, _optimiser(case, net, lr), products)
 
 
-def ours(case: str, lr: float, tile: TileConfig = TILE) -> Step:
+def ours(case: str, lr: float, products: Format = "float32", tile: TileConfig = TILE) -> Step:
     """A step of ours; digital parameters by the same optimizer."""
     names = (f"layer{i}" for i in itertools.count())
 
@@ -146,7 +157,7 @@ def ours(case: str, lr: float, tile: TileConfig = TILE) -> Step:
 
     net = network(case, lambda i, o: AnalogLinear(i, o, tile, seed=0, name=next(names)), conv)
     layers = [module for module in net.modules() if isinstance(module, AnalogLayer)]
-    digital_step = _step(case, net, _optimiser(case, net, lr))
+    digital_step = _step(case, net, _optimiser(case, net, lr), products)
 
     def step() -> None:
         digital_step()
@@ -156,14 +167,14 @@ def ours(case: str, lr: float, tile: TileConfig = TILE) -> Step:
     return step
 
 
-def mixed(case: str, lr: float) -> Step:
+def mixed(case: str, lr: float, products: Format = "float32") -> Step:
     """A step of ours in mixed precision."""
-    return ours(case, lr, MIXED)
+    return ours(case, lr, products, MIXED)
 
 
-def mapped(case: str, lr: float) -> Step:
+def mapped(case: str, lr: float, products: Format = "float32") -> Step:
     """As before, with weights at a scale of omega 0.6."""
-    return ours(case, lr, MAPPED)
+    return ours(case, lr, products, MAPPED)
 
 
 def aihwkit(case: str, lr: float) -> Step:
@@ -193,10 +204,14 @@ def aihwkit(case: str, lr: float) -> Step:
 KINDS: dict[str, Callable[[str, float], Step]] = {
     "digital": digital,
     "aihwkit": aihwkit,
+}
+LOW: dict[str, Callable[[str, float, Format], Step]] = {
     "ours": ours,
     "mixed": mixed,
     "mapped": mapped,
+    "digital_too": digital,
 }
+"""Those whose products are in either format; the last is digital torch with them."""
 
 
 PAIRS = (
@@ -205,14 +220,19 @@ PAIRS = (
     ("aihwkit", "digital"),
     ("mixed", "digital"),
     ("mapped", "digital"),
+    ("aihwkit", "mixed"),
+    ("digital_too", "digital"),
 )
 
 
-def measure(case: str, threads: int, lr: float, kinds: list[str]) -> dict[str, Any]:
+def measure(
+    case: str, threads: int, lr: float, kinds: list[str], products: Format
+) -> dict[str, Any]:
     """Time a case: medians in ms, ratios paired within rounds, and their relative quartile range."""
+    keep_memory()  # as runs do
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    steps = {kind: make(case, lr) for kind, make in KINDS.items() if kind in kinds}
+    steps = {kind: made(kind, case, lr, products) for kind in kinds}
     for step in steps.values():
         for _ in range(3 if case in INNER else 1):
             step()
@@ -229,6 +249,7 @@ def measure(case: str, threads: int, lr: float, kinds: list[str]) -> dict[str, A
             wall[kind].append((time.perf_counter() - begin) / inner * 1e3)
             cpu[kind].append((time.process_time() - begin_cpu) / inner * 1e3)
     result: dict[str, Any] = {"case": case, "threads": threads, "learning_rate": lr}
+    result["products"] = products
     for name, times in (("", wall), ("cpu_", cpu)):
         result |= {f"{name}{kind}_ms": statistics.median(times[kind]) for kind in times}
         for above, below in PAIRS:
@@ -243,11 +264,17 @@ def measure(case: str, threads: int, lr: float, kinds: list[str]) -> dict[str, A
     return {key: round(v, 4) if isinstance(v, float) else v for key, v in result.items()}
 
 
-def resources(case: str, kind: str) -> dict[str, float]:
+def made(kind: str, case: str, lr: float, products: Format) -> Step:
+    """The step of a kind; digital torch and AIHWKit as they are."""
+    return KINDS[kind](case, lr) if kind in KINDS else LOW[kind](case, lr, products)
+
+
+def resources(case: str, kind: str, products: Format) -> dict[str, float]:
     """User and system time of a step (ms), and what its run adds to the peak memory (MiB)."""
+    keep_memory()
     torch.set_num_threads(1)
     start = resource.getrusage(resource.RUSAGE_SELF)
-    step = KINDS[kind](case, LR)
+    step = made(kind, case, LR, products)
     step()
     before = resource.getrusage(resource.RUSAGE_SELF)
     steps = 200 if case in INNER else 5
@@ -267,25 +294,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cases", nargs="+", default=list(INPUTS), choices=list(INPUTS))
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    kinds = [*KINDS, *LOW]
+    parser.add_argument("--kinds", nargs="+", default=kinds[:-1], choices=kinds)
+    formats = get_args(Format)
+    parser.add_argument("--products", nargs="+", default=list(formats), choices=formats)
     parser.add_argument("--rates", type=float, nargs="+", default=[LR], help="learning rates")
     parser.add_argument("--memory", action="store_true", help="user and system time, and memory")
-    parser.add_argument("--one", nargs=2, metavar=("CASE", "KIND"), help=argparse.SUPPRESS)
+    one = "CASE", "KIND", "PRODUCTS"
+    parser.add_argument("--one", nargs=3, metavar=one, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(resources(*options.one)))
         return
     if options.memory:
-        for case in options.cases:
-            for kind in ("digital", "ours", "mixed", "mapped"):
-                command = [sys.executable, __file__, "--one", case, kind]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                print(case, kind, done.stdout.strip())
+        own = [kind for kind in options.kinds if kind != "aihwkit"]
+        for chosen in itertools.product(options.cases, own, options.products):
+            command = [sys.executable, __file__, "--one", *chosen]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            print(*chosen, done.stdout.strip())
         return
-    cases = []
+    cases: list[dict[str, Any]] = []
+    axes = options.cases, options.rates, options.products
     for threads in options.threads:
-        for case, lr in itertools.product(options.cases, options.rates):
-            cases.append(measure(case, threads, lr, options.kinds))
+        for case, lr, products in itertools.product(*axes):
+            cases.append(measure(case, threads, lr, options.kinds, products))
             print(cases[-1], file=sys.stderr)
     versions = {name: importlib.metadata.version(name) for name in ("torch", "aihwkit", "numpy")}
     report = json.dumps({"cases": cases, "versions": versions})

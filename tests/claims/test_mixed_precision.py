@@ -5,7 +5,16 @@ import pytest
 import yaml
 
 from analogpipe.claims.rules import RULES
-from analogpipe.jobs import aggregate, calibrate, claims, copies, execute_schedules, hardware, pairs, train
+from analogpipe.jobs import (
+    aggregate,
+    calibrate,
+    claims,
+    copies,
+    execute_schedules,
+    hardware,
+    pairs,
+    train,
+)
 from analogpipe.profile.paths import run_folder
 from analogpipe.profile.profile import SYMMETRIC, load_profile
 from analogpipe.results import layout

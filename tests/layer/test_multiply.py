@@ -83,6 +83,24 @@ def test_a_backward_pass_multiplies_by_the_weight_as_it_is_then() -> None:
     torch.testing.assert_close(x.grad, e @ layer.weight, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_mean_of_an_image_keeps_its_layout(layout: torch.memory_format) -> None:
+    pools = nn.Sequential(nn.AdaptiveAvgPool2d(1)), nn.Sequential(nn.AdaptiveAvgPool2d(1))
+    ap.multiply_in(pools[1], "bfloat16")
+    gradients = []
+    for pool in pools:
+        x = torch.rand(3, 4, 5, 6, generator=generator(1)).contiguous(memory_format=layout)
+        y = pool(x.requires_grad_())
+        y.square().sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+    assert gradients[1].is_contiguous(memory_format=layout)
+    larger = nn.AdaptiveAvgPool2d(2)
+    expected = larger(x)
+    ap.multiply_in(larger, "bfloat16")
+    assert torch.equal(larger(x), expected)
+
+
 def test_float32_takes_it_back() -> None:
     network = _network()
     expected = network(X)

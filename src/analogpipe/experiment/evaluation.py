@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,16 @@ from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.tile.tile import AnalogTile
 
 BATCH = 512
+"""Samples of a batch, at most."""
+POSITIONS = 2**17
+"""Pixels or characters of a batch, at most: larger maps leave the cache, and the memory that the process
+keeps (measured: docs/speed.md)."""
+
+
+def batch_size(samples: data.Data) -> int:
+    """Return the samples of a batch of the test."""
+    shape = samples.test_inputs.shape
+    return max(1, min(BATCH, POSITIONS // prod(shape[2:] or shape[1:])))
 
 
 class Tested(NamedTuple):
@@ -43,7 +54,8 @@ def reading(pipeline: Pipeline, samples: data.Data, count: int) -> float:
 def _evaluate(pipeline: Pipeline, samples: data.Data, inputs: Tensor, targets: Tensor) -> Tested:
     losses, accuracies = [], []
     device = pipeline.losses.device
-    for x, y in zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True):
+    size = batch_size(samples)
+    for x, y in zip(torch.split(inputs, size), torch.split(targets, size), strict=True):
         scores, target = pipeline.predict(samples.prepared(x).to(device)), y.to(device)
         loss = cross_entropy(scores, target, reduction="none")
         right = scores.argmax(1) == target
@@ -65,7 +77,7 @@ def evaluation_seconds(pipeline: Pipeline, samples: data.Data, readings: int) ->
     ]
     streams = [tile.get_extra_state() for tile in tiles]
     since = time.monotonic()
-    count = min(BATCH, len(samples.test_targets))
+    count = min(batch_size(samples), len(samples.test_targets))
     evaluate(
         pipeline,
         replace(

@@ -1,5 +1,6 @@
 """The machine of a run: its device, how exactly it computes, the memory that it had at most."""
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -10,6 +11,20 @@ from torch import Tensor, nn
 from analogpipe.profile.sections import Compute
 from analogpipe.settings import ConfigError
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of mallopt(3)."""
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, up to 1 GiB: glibc would give what every step needs
+    back to the system, which then clears its pages anew. Elsewhere than under glibc, nothing."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 2**25)  # the largest that it takes
+    mallopt(_TRIM_THRESHOLD, 2**30)
+
 
 def prepare(compute: Compute) -> torch.device:
     """Return the device of a run, and set how this process multiplies on it.
@@ -18,6 +33,7 @@ def prepare(compute: Compute) -> torch.device:
     """
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("compute.device: found cuda, allowed: cpu, as torch finds no GPU here")
+    keep_memory()
     precision = "high" if compute.precision == "tf32" else "highest"
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = compute.precision == "tf32"

@@ -4,6 +4,7 @@ import math
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analogpipe.experiment import own
@@ -214,12 +215,10 @@ class FirstHalf(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return both paths, one above the other."""
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        path = torch.relu(self.convolution(x))
-        parts = [path, shortcut]
-        if self.more:
-            parts.append(path.new_zeros((x.shape[0], self.more, *path.shape[2:])))
-        return torch.cat(parts, 1)
+        # by pooling single pixels: a slice would lay its gradient out with channels first, always
+        shortcut = F.avg_pool2d(x, 1, self.stride) if self.stride > 1 else x
+        both = torch.cat([torch.relu(self.convolution(x)), shortcut], 1)
+        return F.pad(both, (0, 0, 0, 0, 0, self.more)) if self.more else both
 
 
 class SecondHalf(nn.Module):
@@ -236,7 +235,8 @@ class SecondHalf(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add the two paths."""
         path, shortcut = x.chunk(2, 1)
-        return torch.relu(self.convolution(path.contiguous()) + shortcut)
+        # a copy in the layout of both, as channels of a map are not dense
+        return torch.relu(self.convolution(path.clone()) + shortcut)
 
 
 def _normalised(

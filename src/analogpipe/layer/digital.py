@@ -42,6 +42,41 @@ class BfloatConv2d(nn.Conv2d):
         return y if input.dim() == 4 else y.squeeze(0)
 
 
+class LastMean(nn.AdaptiveAvgPool2d):
+    """:class:`torch.nn.AdaptiveAvgPool2d`, whose gradient has its channels last where its input has.
+
+    torch lays the gradient of a mean over whole images out with channels first; each operation before it
+    would then take two layouts at once, for 50 times its time (docs/speed.md).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the means, (b, c, h, w) -> (b, c, h', w')."""
+        if self.output_size not in (1, (1, 1)) or input.dim() != 4:
+            return super().forward(input)
+        mean: Tensor = _Mean.apply(input)  # type: ignore[no-untyped-call]
+        return mean
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.like = x.shape, suggested(x)
+        return F.adaptive_avg_pool2d(x, 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, e: Tensor) -> Tensor:
+        shape, layout = ctx.like
+        each: Tensor = e / (shape[2] * shape[3])
+        return each.expand(shape).contiguous(memory_format=layout)
+
+
+def suggested(x: Tensor) -> torch.memory_format:
+    """Return the layout of ``x`` (b, c, h, w)."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:

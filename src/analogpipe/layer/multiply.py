@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from analogpipe.layer.base import AnalogLayer
-from analogpipe.layer.digital import BfloatConv2d, BfloatLinear
+from analogpipe.layer.digital import BfloatConv2d, BfloatLinear, LastMean
 from analogpipe.tile.products import Format, dtype_of
 
-_LOW: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: BfloatLinear, nn.Conv2d: BfloatConv2d}
+_LOW: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: BfloatLinear,
+    nn.Conv2d: BfloatConv2d,
+    nn.AdaptiveAvgPool2d: LastMean,
+}
 _PLAIN = {low: plain for plain, low in _LOW.items()}
 
 
@@ -18,7 +22,8 @@ def multiply_in(model: nn.Module | Sequence[nn.Module], products: Format) -> Non
 
     In arrays: of forward and backward reads and of updates (in mixed precision of gradients whose
     signals are quantised). In the digital ``nn.Linear`` and ``nn.Conv2d``: of output and gradients;
-    they become :mod:`analogpipe.layer.digital` ones. Other modules, subclasses of both included, stay
+    they become :mod:`analogpipe.layer.digital` ones. Convolutions then give maps with channels last,
+    values as ever: images that come so save a copy. Other modules, subclasses of both included, stay
     as they are. Weights, seeds, noise streams and states are not touched.
 
     A model that is converted or loaded later is not meant: call this last. A copy keeps the choice.

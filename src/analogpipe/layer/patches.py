@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -132,8 +133,8 @@ class Windows:
         """Whether the products with images of ``shape`` are to be formed in another ``dtype``."""
         if dtype == torch.float32:
             return False
-        positions = shape[0] * prod(self.places(shape))
-        return convolution_pays(positions, kernel[0].numel(), len(kernel))
+        columns = prod(kernel.shape[1:])
+        return convolution_pays(_positions(self, shape), columns, kernel.shape[0])
 
     def _gradients(
         self, e: Tensor, x: Tensor, kernel: Tensor, which: tuple[bool, bool, bool]
@@ -194,3 +195,9 @@ class Windows:
         starts = [apart * i for i in range(self.kernel[axis])]
         steps = [slice(start, start + last, stride) for start in starts]
         return [x[:, :, step] if axis == 0 else x[:, :, :, step] for step in steps]
+
+
+@lru_cache(maxsize=256)
+def _positions(windows: Windows, shape: torch.Size) -> int:
+    """Positions of all images."""
+    return shape[0] * prod(windows.places(shape))

@@ -103,28 +103,26 @@ def convert(
     """
     rows, channels = y.shape
     some = noise.shape[0] // channels
-    seed, edge, found = words[0], np.float32(bound), False
-    noise[:] = _ZERO
+    seed, found = words[0], False
+    edge = np.float32(bound) if bound > 0 else np.float32(np.inf)
     for begin in range(0, rows, some):
         many = min(some, rows - begin)
+        noise[:] = _ZERO
         if of_noise > 0:
-            noise[:] = _ZERO
             add_normal(noise[: many * channels], of_noise, words, seed, begin * channels)
         for r in range(begin, begin + many):
             own = noise[(r - begin) * channels : (r - begin + 1) * channels]
-            line, factor, top = out[r], gain[r], _ZERO
+            product, line, factor, scale = y[r], out[r], gain[r], back[r]
             for k in range(channels):
-                value = widen(y[r, k]) * factor + own[k]
-                value = np.rint(value) if rounds else value
-                top = max(top, abs(value))
-                line[k] = value
-            scale = back[r]
-            if bound > 0 and top >= edge:
+                value = widen(product[k]) * factor + own[k]
+                own[k] = np.rint(value) if rounds else value
+            top = _ZERO
+            for k in range(channels):
+                top = max(top, abs(own[k]))
+            for k in range(channels):
+                line[k] = min(max(own[k], -edge), edge) * scale
+            if top >= edge:
                 found = reached[r] = True
-                for k in range(channels):
-                    line[k] = min(max(line[k], -edge), edge)
-            for k in range(channels):
-                line[k] *= scale
     return found
 
 
@@ -155,12 +153,16 @@ def split(x: Array, signed: Array, sizes: Array, sums: Array) -> bool:
     sums[:] = _ZERO
     total, squares = sums[0], sums[1]
     for r in range(rows):
+        # a loop for each result: together they are not vectorised as well
+        line, low = x[r], signed[r]
         for k in range(channels):
-            value = x[r, k]
-            least = min(least, value)
-            signed[r, k] = narrow(value)
-            total[k] += abs(value)
-            squares[k] += value * value
+            low[k] = narrow(line[k])
+        for k in range(channels):
+            least = min(least, line[k])
+        for k in range(channels):
+            total[k] += abs(line[k])
+        for k in range(channels):
+            squares[k] += line[k] * line[k]
     if least < _ZERO:
         for r in range(rows):
             for k in range(channels):
