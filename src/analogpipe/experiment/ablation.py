@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from itertools import product
-from math import isfinite, log
+from math import inf, isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ WINDOW = 5
 COLUMNS = ("cell", "mode", "stages", "seed", "epochs", "train_loss", "test_accuracy", "converged")
 
 
-def settled(losses: Sequence[float], until: float) -> bool:
+def settled(losses: Sequence[float], until: float | None) -> bool:
     """Return whether the training loss of an epoch changes by less than ``until`` (a part of one) from
-    epoch to epoch: by the means of the last WINDOW epochs and of those before."""
-    if len(losses) < 2 * WINDOW:
+    epoch to epoch: by the means of the last WINDOW epochs and of those before. Never for None."""
+    if until is None or len(losses) < 2 * WINDOW or not isfinite(sum(losses)):
         return False
     last, before = sum(losses[-WINDOW:]), sum(losses[-2 * WINDOW : -WINDOW])
     return abs(log(last / before)) / WINDOW < until
@@ -35,6 +35,9 @@ def settled(losses: Sequence[float], until: float) -> bool:
 def runs_of(profile: Profile, chosen: Ablation, own: TileConfig, seed: int) -> dict[str, Run]:
     """Return the runs of a seed by ``CELL-MODE``: every cell and mode, and the digital network."""
     tiles = {name_of(better): chosen.tile(own, better) for better in chosen.cells()}
+    length: dict[str, Any] = {"epochs": chosen.most}
+    if chosen.until is not None:
+        length["decay"] = "constant"  # a rate that falls settles any loss
     found = {}
     for (cell, tile), (mode, stages) in product([(DIGITAL, None), *tiles.items()], chosen.ways):
         device = chosen.device if tile else DIGITAL
@@ -43,9 +46,7 @@ def runs_of(profile: Profile, chosen: Ablation, own: TileConfig, seed: int) -> d
             "mode": NamedMode(name=mode, schedule=mode),
             "stages": stages,
             "split": profile.splits.get(stages),
-            "training": profile.training.model_copy(
-                update={"decay": "constant", "epochs": chosen.most}
-            ),
+            "training": profile.training.model_copy(update=length),
             "dataset": profile.dataset.model_copy(
                 update={"train": chosen.train or profile.dataset.train}
             ),
@@ -54,11 +55,12 @@ def runs_of(profile: Profile, chosen: Ablation, own: TileConfig, seed: int) -> d
     return found
 
 
-def train(run: Run, samples: data.Data, until: float) -> dict[str, Any]:
+def train(run: Run, samples: data.Data, until: float | None) -> dict[str, Any]:
     """Train until the loss has settled, or for all epochs of the run; return the rest of COLUMNS.
 
     Loss and accuracy are means over the last WINDOW epochs, of the loss of each micro-batch at its own forward
-    and of the test at the end of each.
+    and of the test at the end of each. ``converged`` says whether the loss has settled; without
+    ``until``, whether it is a number. One that is none ends the run, as infinite.
     """
     per_epoch = len(samples.train_targets) // run.training.micro_batch
     pipeline = make_pipeline(run, samples, per_epoch * run.training.epochs)
@@ -71,12 +73,13 @@ def train(run: Run, samples: data.Data, until: float) -> dict[str, Any]:
         losses.append(pipeline.mean_loss(first, first + per_epoch))
         accuracies.append(evaluate(pipeline, samples).means()["test_accuracy"])
         if not isfinite(losses[-1]):
+            losses[-1] = inf
             break
     return {
         "epochs": len(losses),
         "train_loss": sum(losses[-WINDOW:]) / len(losses[-WINDOW:]),
         "test_accuracy": sum(accuracies[-WINDOW:]) / len(accuracies[-WINDOW:]),
-        "converged": isfinite(losses[-1]) and settled(losses, until),
+        "converged": isfinite(losses[-1]) if until is None else settled(losses, until),
     }
 
 

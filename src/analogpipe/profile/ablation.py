@@ -22,9 +22,7 @@ class Ablation(Strict):
     combinations (docs/theory.md)."""
 
     device: Name = Field(description="one of the profile's analog devices, which learns by pulses")
-    rate: Positive = Field(
-        description="the learning rate of all runs, digital ones too; it is constant"
-    )
+    rate: Positive = Field(description="the learning rate of all runs, digital ones too")
     range: Positive | None = Field(
         default=None, description="better w_max = -w_min; not varied if not given"
     )
@@ -46,8 +44,10 @@ class Ablation(Strict):
     train: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="training samples; those of the data set if not given"
     )
-    until: Positive = Field(
-        default=0.01, description="change of the training loss from epoch to epoch that ends a run"
+    until: Positive | None = Field(
+        default=0.01,
+        description="change of the training loss from epoch to epoch, as a part of it, that ends a run at "
+        "a constant rate; null: all run for `most` epochs, the rate as in training",
     )
     most: Annotated[int, Field(ge=1)] = Field(
         description="epochs after which a run ends in any case"

@@ -62,18 +62,8 @@ def shares(runs: pd.DataFrame, levels: Mapping[str, tuple[str, str]]) -> pd.Data
         for factor, values in parts.items():
             own, better = levels.get(factor, ("", ""))
             share, low, high = mean_interval(values)
-            found = (
-                mode,
-                measure,
-                factor,
-                own,
-                better,
-                share,
-                low,
-                high,
-                share / gap.mean(),
-                len(gap),
-            )
+            part = share / gap.mean() if np.isfinite(gap.mean()) else np.nan
+            found = (mode, measure, factor, own, better, share, low, high, part, len(gap))
             rows.append(dict(zip(COLUMNS, found, strict=True)))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
