@@ -332,7 +332,7 @@ def test_validate(run):
         (["train", "TINY", "--set", "training.epochs=0"], ["training.epochs", "0"]),
         (["train", "TINY", "--set", "training.epochs"], ["training.epochs", "KEY=VALUE"]),
         (["train", "TINY", "--set", "training.epochs=["], ["training.epochs=[", "neither"]),
-        (["train", "TINY", "--set", "target_accuracy.x=1"], ["target_accuracy", "not a section"]),
+        (["train", "TINY", "--set", "profile.x=1"], ["profile", "not a section"]),
         (["train", "TINY", "--stages", 3, "--seed", -1], ["seed", "-1"]),
         (["train", "TINY", "--stages", 3, "--learning-rate", "nan"], ["learning_rate", "nan"]),
         (["train", "TINY", "--tile", ROOT / "tests/tile.yaml"], ["tile.yaml"]),

@@ -16,8 +16,10 @@ def runs(target: float = 1.0) -> pd.DataFrame:
         {
             **dict(zip(["device", "mode", "stages", "seed", "hardware"], key, strict=True)),
             "seconds": 8 / key[2] if key[1] == "async" else 8,
-            "seconds_to_target": target,
-            "joules_to_target": target,
+            "rate": 0.1,
+            "samples": 100,
+            "best_seconds": target,
+            "best_joules": target,
             "ceiling": key[2],
         }
         for key in keys
@@ -32,9 +34,11 @@ def test_speedup_is_of_seconds_over_no_pipeline():
     assert line.get_ydata().tolist() == ceiling.get_ydata().tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("target", "texts"), [(1.0, 0), (float("nan"), 1)])
-def test_a_target_that_no_run_reached_is_said(target, texts):
-    figure = hardware.to_target({"hardware": runs(target)})
+@pytest.mark.parametrize(("samples", "texts"), [(50.0, 0), (float("inf"), 1)])
+def test_a_target_that_no_run_reached_is_said(samples, texts):
+    keys = ["device", "mode", "stages", "rate", "seed"]
+    ladder = runs()[keys].drop_duplicates().assign(rung=0.5, samples=samples)
+    figure = hardware.to_target({"hardware": runs(), "ladder": ladder})
     said = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert said == ["not reached"] * texts * 2
 

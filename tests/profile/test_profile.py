@@ -40,10 +40,15 @@ BAD = [
     ("dataset", {"kind": "image_folder", "name": "mine", "validation": 5, "path": "nowhere"},
      ["dataset.path", "nowhere", "existing folder"]),
     ("model.kind", "vit", ["model", "vit", "'mlp', 'cnn', 'resnet'"]),
-    ("target_accuracy", 1.5, ["target_accuracy", "1.5", "less than 1"]),
-    ("target_accuracy", {"digital": 2.0}, ["target_accuracy.digital:", "2.0", "less than 1"]),
+    ("ladder.digital", [0.5, 1.0], ["ladder.digital", "[0.5, 1.0]", "losses that fall"]),
+    ("ladder.digital", [], ["ladder.digital", "at least 1"]),
+    ("ladder.digital", [-0.5], ["ladder.digital.0", "-0.5", "greater than 0"]),
+    ("learning_rates.digital.common", ..., ["learning_rates.digital", "no entry for common"]),
+    ("modes.sync.rate_factor", 0, ["modes.sync.rate_factor", "0", "greater than 0"]),
+    ("modes.common", {"schedule": "async"}, ["modes", "common", "key of the common rate"]),
+    ("twins", ["digital"], ["twins", "digital", "linear-tau0.6"]),
     ("model.depth", 1, ["model.depth:", "found 1", "greater than or equal to 2"]),
-    ("target_accuracy", {"digital": 0.5}, ["target_accuracy", "no entry", "linear-tau0.6"]),
+    ("ladder", {"digital": [0.5]}, ["ladder", "no entry", "linear-tau0.6"]),
 ]  # fmt: skip
 
 
@@ -98,7 +103,7 @@ def test_shipped_profiles_load(profile):
 def test_command_says_one_line_and_writes_nothing(edited, tmp_path, path, value):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "analogpipe.jobs.train", "--device", "digital", "--mode", "async",
-               "--stages", "1", "--seed", "0", "--out", str(out),
+               "--stages", "1", "--rate", "0.1", "--seed", "0", "--out", str(out),
                "--profile", str(edited(path, value))]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
@@ -121,7 +126,7 @@ def test_run_outside_the_profile(tiny_profile, changes, word):
 def test_record_of_an_older_run_is_read(tiny_profile):
     run = load_profile(tiny_profile).run("digital", "sync", 3, 0)
     record = json.loads(run.model_dump_json())
-    older = record | {"mode": "sync", "schedule": {"schedule": "sync", "mini_batch": 2}}
+    older = record | {"mode": "sync", "schedule": {"schedule": "sync", "mini_batch": 2, "rate_factor": 2}}
     assert checked(Run, older, "run.json") == run
     assert (run.mode.name, run.mode.schedule, run.mode.mini_batch) == ("sync", "sync", 2)
     with pytest.raises(ConfigError, match=r"^run\.json: mode: unknown key"):

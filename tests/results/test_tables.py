@@ -1,4 +1,4 @@
-"""Tables: targets, the schedule table against the closed forms, reading of runs."""
+"""Tables: the schedule table against the closed forms, reading of runs."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,6 @@ from analogpipe.results.tables import (
     collect,
     run_folder,
     schedule_table,
-    to_target,
 )
 
 
@@ -20,37 +19,14 @@ def runs_of(accuracy: list[float], **columns) -> pd.DataFrame:
     """Return the runs table of one run with a given accuracy per epoch, 100 samples and 20 cycles each."""
     epochs = np.arange(1, len(accuracy) + 1)
     frame = pd.DataFrame({"epoch": epochs, "samples": 100 * epochs, "cycles": 20 * epochs})
-    head = {"device": "digital", "mode": "async", "stages": 2, "seed": 0} | columns
-    return frame.assign(test_accuracy=accuracy, **head)
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "samples"),
-    [
-        ([0.1, 0.5, 0.9], 250),  # 0.7 lies half way between epochs 2 and 3
-        ([0.1, 0.7, 0.9], 200),  # reached exactly
-        ([0.8, 0.1, 0.9], 100),  # reached by the first epoch: nothing to interpolate with
-        ([0.1, 0.8, 0.6], 100 + 100 * 6 / 7),  # the first crossing counts
-        ([0.1, 0.2, 0.3], np.nan),
-    ],
-)
-def test_to_target(accuracy, samples):
-    row = to_target(runs_of(accuracy), 0.7).iloc[0]
-    assert row["samples"] == pytest.approx(samples, nan_ok=True)
-    assert row["cycles"] == pytest.approx(samples / 5, nan_ok=True)
-    assert row["resolved"] == (samples > 100)
-
-
-def test_devices_may_have_targets_of_their_own():
-    runs = pd.concat([runs_of([0.1, 0.5, 0.9]), runs_of([0.1, 0.5, 0.9], device="analog")])
-    table = to_target(runs, {"digital": 0.7, "analog": 0.3})
-    assert table["target"].tolist() == [0.7, 0.3]
-    assert table["samples"].tolist() == pytest.approx([250, 150])
+    head = {"device": "digital", "mode": "async", "stages": 2, "rate": 0.1, "seed": 0}
+    return frame.assign(test_accuracy=accuracy, test_loss=1.0, **(head | columns))
 
 
 def test_accuracy_table_takes_the_last_epoch():
     runs = pd.concat([runs_of([0.1, 0.5], seed=0), runs_of([0.1, 0.7], seed=1)])
     row = accuracy_table(runs).iloc[0]
+    assert row["measure"] == "test_accuracy"
     assert (row["seeds"], row["mean"], row["std"]) == pytest.approx((2, 0.6, np.sqrt(0.02)))
 
 
@@ -81,10 +57,10 @@ def test_a_changed_record_is_noticed(tiny_profile):
 
 
 def test_missing_run_is_named(tiny_profile, tmp_path):
-    with pytest.raises(FileError, match="digital/sequential/M1/seed0: no finished run"):
+    with pytest.raises(FileError, match=r"digital/sequential/M1/lr0\.1/seed0: no finished run"):
         collect(tmp_path, load_profile(tiny_profile))
 
 
 def test_address_of_a_run(tiny_profile, tmp_path):
-    folder = run_folder(tmp_path, load_profile(tiny_profile), "digital", "async", 3, 1)
-    assert folder == tmp_path / "runs/digits/resmlp3/digital/async/M3/seed1"
+    folder = run_folder(tmp_path, load_profile(tiny_profile), "digital", "async", 3, 0.05, 1)
+    assert folder == tmp_path / "runs/digits/resmlp3/digital/async/M3/lr0.05/seed1"

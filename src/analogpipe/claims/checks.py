@@ -11,10 +11,13 @@ import pandas as pd
 from analogpipe.claims.evidence import Evidence
 from analogpipe.claims.rules import Row
 from analogpipe.claims.verdict import Region, exact
+from analogpipe.results.live import largest_deviation
 from analogpipe.results.pairs import pairs
 from analogpipe.schedule.modes import MODE
 
 FASTER = "cycles to target, sequential over it"
+ROUNDING = 1e-4
+"""Relative deviation that rounding may make; a stale weight makes a hundred times as much or more."""
 ALL = "all"
 """The device of what does not depend on it."""
 
@@ -32,6 +35,12 @@ def _schedules(evidence: Evidence) -> Iterator[Row]:
     yield Row(ALL, "backward passes of the weights' newest version, share", one, exact(live.mean()))
     in_place = evidence.weights["in_place"].mean()
     yield Row(ALL, "schedules whose weights never left their storage, share", one, exact(in_place))
+    plain = [
+        name for name, mode in evidence.profile.modes.items() if not MODE[mode.schedule].stashes
+    ]
+    deviation = largest_deviation(evidence.weights, plain)
+    measure = "errors given back, off the product with the weights then in the array, largest"
+    yield Row(ALL, measure, Region(high=ROUNDING), exact(deviation))
     for mode in evidence.modes("async"):
         runs = evidence.runs
         busy = runs[(runs["mode"] == mode) & (runs["stages"] == evidence.most)]["density"].min()

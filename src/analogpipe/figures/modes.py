@@ -112,7 +112,8 @@ def price(tables: Tables) -> Figure:
     that is to be reached, at the largest stage count and one rate for both."""
     table = tables["ratios"]
     table = table[(table["base"] == ONE_STAGE) & (table["terms"] == "common")]
-    table = table[table["rung"].notna() & (table["stages"] == table["stages"].max())]
+    table = table[table["rung"].notna() & (table["quantity"] == "samples")]
+    table = table[table["stages"] == table["stages"].max()]
     names, styles = _unique(table["device"]), mode_styles(_unique(table["mode"]))
     figure = Figure(figsize=(COLUMN, 0.5 + 1.3 * max(1, len(names))))
     panels = figure.subplots(max(1, len(names)), 1, squeeze=False)[:, 0]

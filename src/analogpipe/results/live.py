@@ -1,12 +1,10 @@
 """What was measured at the layers of executed schedules: did backward passes use live weights?"""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 
-def largest_deviation(weights: pd.DataFrame, modes: Sequence[str]) -> float:
+def largest_deviation(weights: pd.DataFrame, modes: list[str]) -> float:
     """Return the largest relative deviation of an error that a layer gave back from the product with the
     weight that it had then, over all layers and stages of some modes (``schedules/weights``).
 
