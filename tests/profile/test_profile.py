@@ -126,7 +126,10 @@ def test_run_outside_the_profile(tiny_profile, changes, word):
 def test_record_of_an_older_run_is_read(tiny_profile):
     run = load_profile(tiny_profile).run("digital", "sync", 3, 0)
     record = json.loads(run.model_dump_json())
-    older = record | {"mode": "sync", "schedule": {"schedule": "sync", "mini_batch": 2, "rate_factor": 2}}
+    older = record | {
+        "mode": "sync",
+        "schedule": {"schedule": "sync", "mini_batch": 2, "rate_factor": 2},
+    }
     assert checked(Run, older, "run.json") == run
     assert (run.mode.name, run.mode.schedule, run.mode.mini_batch) == ("sync", "sync", 2)
     with pytest.raises(ConfigError, match=r"^run\.json: mode: unknown key"):
