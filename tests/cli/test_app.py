@@ -281,16 +281,16 @@ def test_list_and_show(run, trained):
 
 
 def test_compare(run, trained):
-    frame = compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 0.2)
+    frame = compare(runs.read(trained / "sequential"), runs.read(trained / "async"), 2.1)
     rows = frame.set_index("quantity")
     assert rows.loc["mode.schedule", ["one", "two"]].tolist() == ["sequential", "async"]
     assert rows.loc["stages", ["one", "two"]].tolist() == [1, 3]
     assert "seed" not in rows.index
     for what in ("samples", "cycles"):
-        row = rows.loc[f"{what} to 0.2"]
+        row = rows.loc[f"{what} to training loss 2.1"]
         assert row["ratio"] == row["two"] / row["one"]
-    printed = run("compare", trained / "sequential", trained / "async", "--target", 0.2).stdout
-    assert "cycles to 0.2" in printed
+    printed = run("compare", trained / "sequential", trained / "async", "--target", 2.1).stdout
+    assert "cycles to training loss 2.1" in printed
     assert "at 1 and 3 stages" in printed
     assert "stages" not in run("compare", trained / "async", trained / "async").stdout
 

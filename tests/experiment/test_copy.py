@@ -68,7 +68,7 @@ def test_columns_at_once_are_as_columns_one_by_one() -> None:
 @pytest.fixture(scope="module")
 def run(tiny_profile):
     profile = load_profile(tiny_profile)
-    run = profile.run("linear-tau0.6", "sequential", 1, 0, tile=digital(), learning_rate=0.1)
+    run = profile.run("linear-tau0.6", "sequential", 1, 0, tile=digital(), rate=0.1)
     return run, data.load(run.dataset)
 
 

@@ -86,9 +86,12 @@ def test_killed_at_random_moments(server, tiny_profile, tmp_path, mode, processe
         assert not (out / "metrics.csv").exists()
     assert start(server, run, out, processes, None) == [0] * processes
     assert sorted(path.name for path in out.iterdir()) == [
+        "curve.csv",
         "metrics.csv",
         "run.json",
         "schedule.txt",
+        "tested.csv",
     ]
-    whole, resumed = ((tmp_path / n / "metrics.csv").read_bytes() for n in ("whole", "killed"))
-    assert whole == resumed
+    for name in ("metrics.csv", "curve.csv", "tested.csv"):
+        whole, resumed = ((tmp_path / n / name).read_bytes() for n in ("whole", "killed"))
+        assert whole == resumed

@@ -24,7 +24,7 @@ def make_run(tiny_profile):
 
     def make(epochs: int, device=DIGITAL, mode="async", stages=3, rate=0.1, **changes) -> Run:
         tile = None if device == DIGITAL else tiles[device]
-        run = profile.run(device, mode, stages, 0, tile=tile, learning_rate=rate)
+        run = profile.run(device, mode, stages, 0, tile=tile, rate=rate)
         changes = {"epochs": epochs, "checkpoint_every": "7 micro-batches", **changes}
         return run.model_copy(update={"training": run.training.model_copy(update=changes)})
 
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def assert_same(one: Path, two: Path) -> None:
-    for name in ("metrics.csv", "schedule.txt"):
+    for name in ("metrics.csv", "curve.csv", "tested.csv", "schedule.txt"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 

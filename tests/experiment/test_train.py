@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from analogpipe.experiment.run import make_pipeline
 from analogpipe.experiment.train import train
 from analogpipe.files import FileError
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import DIGITAL, METRICS, load_devices, load_profile
+from analogpipe.profile.profile import CURVE, DIGITAL, METRICS, TESTED, load_devices, load_profile
 from analogpipe.profile.sections import parse_interval
 from analogpipe.schedule.table import build
 from analogpipe.schedule.text import from_text
@@ -62,10 +63,18 @@ def test_files_of_a_run(make_run, tmp_path):
     run = make_run(DEVICE, "async", 3)
     train(run, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "curve.csv",
         "metrics.csv",
         "run.json",
         "schedule.txt",
+        "tested.csv",
     ]
+    curve, tested = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("curve", "tested"))
+    assert tuple(curve.columns) == CURVE
+    # before the first micro-batch, then four times an epoch
+    assert curve["samples"].tolist() == list(range(0, 961, 80))
+    assert curve["loss"].iloc[-1] < curve["loss"].iloc[0] == pytest.approx(math.log(10), abs=0.3)
+    assert tuple(tested.columns) == TESTED
     metrics = pd.read_csv(tmp_path / "metrics.csv")
     assert tuple(metrics.columns) == METRICS
     # 320 images in micro-batches of 8: 40 an epoch; the last backward of micro-batch b ends at
@@ -157,7 +166,7 @@ def test_estimate_leaves_the_bytes_alone(make_run, tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(("left", "saves"), [(59.0, False), (61.0, True)])
 def test_a_long_run_saves_at_once(left, saves):
-    pace = Pace(parse_interval("1 min"), 40)
+    pace = Pace(parse_interval("1 min"), 40, 10)
     assert not pace.due(3)
     pace.begin(left)
     assert pace.due(4) == saves
@@ -222,14 +231,15 @@ def test_mitigation_changes_the_run(make_run, tmp_path, device, options):
 
 def test_one_process_per_stage_gives_the_same_bytes(tiny_profile, tmp_path):
     options = ["--profile", str(tiny_profile), "--device", "digital", "--mode", "async",
-               "--stages", "3", "--seed", "0", "--out"]  # fmt: skip
+               "--stages", "3", "--rate", "0.1", "--seed", "0", "--out"]  # fmt: skip
     many = ["analogpipe.jobs.processes", "--stages", "3", "analogpipe.jobs.train"]
     for name, module in (("one", ["analogpipe.jobs.train"]), ("many", many)):
         command = [sys.executable, "-m", *module, *options, str(tmp_path / name)]
         subprocess.run(command, check=True, timeout=300)
-    one, two = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("one", "many"))
-    assert one == two
-    assert json.loads((tmp_path / "many" / "run.json").read_text())["processes"] == 3
+    for table in ("metrics.csv", "curve.csv", "tested.csv"):
+        one, two = ((tmp_path / n / "seed0" / table).read_bytes() for n in ("one", "many"))
+        assert one == two
+    assert json.loads((tmp_path / "many/seed0/run.json").read_text())["processes"] == 3
 
 
 def save(store: checkpoint.Store, number: int) -> None:
@@ -309,9 +319,9 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
     assert str(caught.value) == f"{path}: cannot be written: No space left on device"
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     checkpoints = {f"checkpoints/{n:09d}.safetensors" for n in (40, 80)}
-    written = {"000000080.safetensors": 0, "metrics.csv": 1, "run.json": 2}[name]
+    written = {"000000080.safetensors": 0, "metrics.csv": 1, "run.json": 4}[name]
     assert left - {"checkpoints/000000080.safetensors"} == {
-        "checkpoints/000000040.safetensors", *("schedule.txt", "metrics.csv")[:written]
+        "checkpoints/000000040.safetensors", *("schedule.txt", "metrics.csv", "curve.csv", "tested.csv")[:written]
     }  # fmt: skip
     assert (left >= checkpoints) == (written > 0)
     train(run, folder)
@@ -322,16 +332,16 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
 def test_full_disk_ends_the_command_with_one_line(tiny_profile, tmp_path):
     """The limit on the size of a file, in units of 1024 bytes, stands for the full disk."""
     command = [sys.executable, "-m", "analogpipe.jobs.train", "--profile", str(tiny_profile),
-               "--device", "digital", "--mode", "async", "--stages", "3", "--seed", "0",
-               "--out", str(tmp_path)]  # fmt: skip
+               "--device", "digital", "--mode", "async", "--stages", "3", "--rate", "0.1",
+               "--seed", "0", "--out", str(tmp_path)]  # fmt: skip
     result = subprocess.run(
         ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *command],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 2
-    message = f"error: {tmp_path}/schedule.txt: cannot be written: File too large\n"
+    message = f"error: {tmp_path}/seed0/schedule.txt: cannot be written: File too large\n"
     assert result.stderr == message
-    assert list(tmp_path.iterdir()) == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("mode", ["sequential", "sync"])

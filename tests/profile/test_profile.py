@@ -137,7 +137,7 @@ def test_record_of_an_older_run_is_read(tiny_profile):
 
 
 def test_a_mode_takes_its_name_from_its_key_alone(edited):
-    with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: mini_batch"):
+    with pytest.raises(ConfigError, match=r"modes\.sync\.name: unknown key, allowed: micro_batch"):
         load_profile(edited("modes.sync.name", "other"))
 
 
@@ -149,7 +149,8 @@ def test_weight_decay_needs_devices_that_it_reaches():
         load_profile(ROOT / "config" / "quick.yaml", [decay])
     mixed = [
         'devices=["digital", "ecram-mp"]',
-        'learning_rates.ecram-mp={"sequential": 0.01, "sync": 0.01, "async": 0.01}',
+        'learning_rates.ecram-mp={"common": 0.01, "sequential": 0.01, "sync": 0.01, "async": 0.01}',
+        "ladder.ecram-mp=[0.5]",
         "sweep=null",
         "theory=null",
     ]
