@@ -2,7 +2,7 @@
 
 snakemake                                       everything of the quick profile
 snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
-snakemake data | calibration | training | sweep | theory | tables | figures      one step and what it needs
+snakemake data | calibration | training | sweep | theory | ablation | tables | figures   one step and what it needs
 snakemake notebook                              the results as a page, results/quick/inspect.html
 snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
 """
@@ -28,6 +28,7 @@ include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/hardware.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/theory.smk"
+include: "workflow/rules/ablation.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/progress.smk"
 

@@ -49,6 +49,6 @@ def test_only_runs_on_a_gpu_ask_for_one(tmp_path, edited):
     assert {rule for rule, resources in plan if "gpu=1" in resources} == {
         "train",
         "execute_schedules",
-        "theory_run",
+        "ablation_run",
     }
     assert "calibrate" in {rule for rule, _ in plan}

@@ -9,15 +9,14 @@ import pytest
 import analogpipe.tile.pulsed
 from analogpipe.claims.evidence import Evidence
 from analogpipe.claims.rules import RULES
-from analogpipe.profile.profile import load_devices, load_profile
-from analogpipe.settings import ConfigError
+from analogpipe.profile.profile import load_profile
 from analogpipe.theory.bounds import DIGITAL, Linear
 from analogpipe.theory.expected import Expected
 from analogpipe.theory.exponents import slope
 from analogpipe.theory.floor import Floor
 from analogpipe.theory.problem import PULSE_NOISE, LeastSquares, Way, delays
 from analogpipe.theory.rates import Rates
-from analogpipe.theory.runs import Setting, floor, linear, rates, train, variants
+from analogpipe.theory.runs import Setting, floor, linear, rates, train
 from analogpipe.theory.tables import of_floor
 from analogpipe.tile.config import digital
 
@@ -141,17 +140,3 @@ def test_flipped_bias_of_the_theory_fails(honest, sizes, tiny_profile):
 def test_slope():
     x = np.array([1.0, 2.0, 4.0])
     assert slope(x, 3 * x[:, None] ** [-0.5, 2.0]) == pytest.approx([-0.5, 2.0])
-
-
-def test_variants_differ_in_one_parameter(tiny_profile):
-    profile = load_profile(tiny_profile)
-    tiles = load_devices(tiny_profile.parent / profile.devices_file)
-    tile = tiles["linear-tau0.6"]
-    base, wide, coarse, noisy = variants(profile.theory.network, tile)
-    assert base == tile
-    assert (wide.device.w_max, wide.device.w_min) == (1.2, -1.2)
-    assert coarse.device == tile.device.model_copy(update={"dw_min": 0.003})
-    assert (noisy.forward.out_noise, noisy.backward.out_noise) == (0.2, 0.2)
-    assert noisy.backward.bound_management == tile.backward.bound_management
-    with pytest.raises(ConfigError, match="ideal"):
-        variants(profile.theory.network, digital())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from analogpipe.claims.checks import CHECKS
 from analogpipe.claims.rules import RULES
@@ -48,7 +49,7 @@ def test_plan_is_the_grid(tmp_path):
         "data": 1, "calibrate": 1, "train": 2 * (1 + 1 + 4) + 1, "execute_schedules": 1,
         "aggregate": 1, "claims": 1, "hardware": 1, "copies": 1, "pairs": 1, "figure": 16,
         "device_figure": 1, "all": 1,
-        "theory_run": 4, "theory_tables": 1,
+        "theory_run": 3, "theory_tables": 1, "ablation_run": 3, "ablation_tables": 1,
     }  # fmt: skip
 
 
@@ -60,9 +61,21 @@ def test_plan_is_the_grid(tmp_path):
         ("training", {"data": 1, "calibrate": 1, "train": 13, "training": 1}),
         (
             "theory",
-            {"data": 1, "theory_run": 4, "theory_tables": 1, "figure": 5, "theory": 1},
+            {"theory_run": 3, "theory_tables": 1, "figure": 4, "theory": 1},
         ),
-        ("results/quick/theory/floor.csv", {"data": 1, "theory_run": 1}),
+        ("results/quick/theory/floor.csv", {"theory_run": 1}),
+        (
+            "ablation",
+            {
+                "data": 1,
+                "calibrate": 1,
+                "ablation_run": 3,
+                "ablation_tables": 1,
+                "figure": 1,
+                "ablation": 1,
+            },
+        ),
+        ("results/quick/ablation/seed7.csv", {"data": 1, "calibrate": 1, "ablation_run": 1}),
         ("sweep", {"data": 1, "calibrate": 1, "sweep_run": 36, "sweep": 1}),
         (
             "results/quick/runs/digits/resmlp8/digital/sequential/M4/lr0.025/seed7/metrics.csv",
@@ -205,6 +218,7 @@ def test_one_more_seed_trains_only_its_own_runs(finished, edited_in_place):
     assert jobs["train"] == 2 * (1 + 1 + 2) + 1
     assert "calibrate" not in jobs
     assert "theory_run" not in jobs
+    assert "ablation_run" not in jobs
     assert (jobs["aggregate"], jobs["claims"]) == (1, 1)
 
 
@@ -223,7 +237,37 @@ def test_another_size_of_the_theory_runs_only_the_theory(finished, edited_in_pla
 def test_a_profile_without_theory_has_none_of_its_jobs(edited, tmp_path):
     jobs = planned(tmp_path, profile=edited("theory", ...))
     assert not [rule for rule in jobs if rule.startswith("theory")]
-    assert (jobs["figure"], jobs["claims"]) == (11, 1)
+    assert (jobs["figure"], jobs["claims"]) == (12, 1)
+
+
+def test_another_seed_of_the_ablation_runs_alone(finished, edited_in_place):
+    content = yaml.safe_load((finished / PROFILE).read_text())["ablation"]
+    edited_in_place("ablation", content | {"seeds": [0, 1, 5]})
+    jobs = planned(finished, profile=PROFILE)
+    assert {rule: jobs[rule] for rule in ("ablation_run", "ablation_tables", "figure")} == {
+        "ablation_run": 1, "ablation_tables": 1, "figure": 1,
+    }  # fmt: skip
+    assert "train" not in jobs
+
+
+def test_a_profile_without_an_ablation_has_none_of_its_jobs(edited, tmp_path):
+    jobs = planned(tmp_path, profile=edited("ablation", ...))
+    assert not [rule for rule in jobs if rule.startswith("ablation")]
+    assert jobs["figure"] == 15
+
+
+def test_shares_of_every_mode_add_up_to_the_gap(finished):
+    shares = pd.read_csv(finished / "results/tiny/tables/shares.csv")
+    assert set(shares["mode"] + " " + shares["measure"]) == {
+        "sequential log loss", "sequential accuracy", "async log loss", "async accuracy",
+        "async staleness",
+    }  # fmt: skip
+    for _, part in shares.groupby(["mode", "measure"]):
+        share = part.set_index("factor")["share"]
+        assert list(share.index) == ["range", "rule", "rest", "gap"]
+        assert share.drop("gap").sum() == pytest.approx(share["gap"])
+    runs = pd.read_csv(finished / "results/tiny/tables/ablation.csv")
+    assert len(runs) == 2 * 2 * (1 + 4)
 
 
 def test_another_ladder_trains_nothing(finished, edited_in_place):

@@ -60,9 +60,10 @@ GPUS = int(PROFILE.compute.device == "cuda")
 UNIMPORTANT = {"checkpoint_every"}  # keys of training that change no result
 
 THEORY_FIGURES = layout.THEORY_FIGURES if PROFILE.theory else {}
+ABLATION_FIGURES = layout.ABLATION_FIGURES if PROFILE.ablation else {}
 FIGURES = {
     figure: tables
-    for figure, tables in {**layout.FIGURES, **THEORY_FIGURES}.items()
+    for figure, tables in {**layout.FIGURES, **THEORY_FIGURES, **ABLATION_FIGURES}.items()
     if ANALOG or figure != "fig2_device"
 }
 
@@ -207,20 +208,8 @@ def figure_label(wildcards):
     return {"result": f"fig. {int(number):02d}: {shows}"}
 
 
-def theory_gpus(wildcards):
-    """GPUs of an experiment of the theory: only the network computes where the profile says."""
-    return GPUS if wildcards.experiment == "network" else 0
-
-
 def theory_settings(wildcards):
     """What an experiment of the theory depends on in the profile."""
     if PROFILE.theory is None:
         raise WorkflowError(f"{PROFILE_FILE}: theory: missing, a value is required")
-    if wildcards.experiment != "network":
-        return PROFILE.theory.model_dump_json(exclude={"network"})
-    chosen = PROFILE.theory.network
-    device = DEVICES[chosen.device].model_dump_json()
-    rates = [PROFILE.learning_rates[chosen.device][m] for m in ("sequential", "async")]
-    keys = {"dataset", "model", "stages", "training", "compute"}
-    settings = PROFILE.model_dump_json(include=keys, exclude={"training": UNIMPORTANT})
-    return f"{chosen.model_dump_json()} {device} {rates} {settings}"
+    return PROFILE.theory.model_dump_json()

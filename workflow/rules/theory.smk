@@ -4,9 +4,7 @@
 rule theory_run:
     input:
         sources("jobs.theory_run"),
-        OWN_MODEL,
         profile=ancient(PROFILE_FILE),
-        data=rules.data.output.file,
     output:
         "<results>/theory/{experiment}.csv",
     log:
@@ -14,14 +12,12 @@ rule theory_run:
     conda:
         ENVIRONMENT
     threads: 1
-    resources:
-        gpu=theory_gpus,
     params:
         root=subpath(output[0], ancestor=2),
         reruns_when_changed=theory_settings,
     shell:
         "python -m analogpipe.jobs.theory_run --experiment {wildcards.experiment}"
-        " --profile {input.profile} --data {input.data} --root {params.root} > {log} 2>&1"
+        " --profile {input.profile} --root {params.root} > {log} 2>&1"
 
 
 rule theory_tables:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from analogpipe.figures import device, hardware, modes, schedules, theory
+from analogpipe.figures import ablation, device, hardware, modes, schedules, theory
 from analogpipe.figures.style import Drawing, draw
 from analogpipe.jobs.command import run
 
@@ -19,7 +19,7 @@ FIGURES: dict[str, Drawing] = {
     "fig7_floor": theory.floor,
     "fig8_price": theory.price,
     "fig9_targets": theory.targets,
-    "fig10_ablation": theory.ablation,
+    "fig10_ablation": ablation.shares,
     "fig11_hardware_speedup": hardware.speedup,
     "fig12_hardware_target": hardware.to_target,
     "fig13_hardware_stages": hardware.stages,

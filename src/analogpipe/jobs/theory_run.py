@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 import typer
 
-from analogpipe.jobs.command import DataFile, run
-from analogpipe.profile.profile import load_devices, load_profile
+from analogpipe.jobs.command import run
+from analogpipe.profile.profile import load_profile
 from analogpipe.results import layout
 from analogpipe.settings import ConfigError
 from analogpipe.theory import runs
@@ -18,21 +18,16 @@ def main(
     experiment: Annotated[str, typer.Option(help=f"one of {', '.join(layout.EXPERIMENTS)}")],
     profile: Annotated[Path, typer.Option(help="YAML file of the profile")],
     root: Annotated[Path, typer.Option(help="results/PROFILE")],
-    data_file: DataFile = None,
 ) -> None:
     """Run one experiment of a profile's theory section."""
     torch.set_num_threads(1)
-    settings = load_profile(profile)
-    sizes = settings.theory
+    sizes = load_profile(profile).theory
     if sizes is None:
         raise ConfigError(f"{profile}: theory: missing, a value is required")
     if experiment.startswith("rates-"):
         rows = runs.rates(sizes, experiment.removeprefix("rates-"))
     elif experiment == "floor":
         rows = runs.floor(sizes)
-    elif experiment == "network":
-        devices = load_devices(profile.parent / settings.devices_file)
-        rows = runs.network(settings, sizes, devices[sizes.network.device], data_file)
     else:
         allowed = ", ".join(layout.EXPERIMENTS)
         raise ConfigError(f"experiment: found {experiment}, allowed: {allowed}")

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from analogpipe.files import read_yaml
+from analogpipe.profile.ablation import Ablation
 from analogpipe.profile.sections import (
     Compute,
     Dataset,
@@ -118,6 +119,10 @@ class Profile(Strict):
     theory: Theory | None = Field(
         default=None, description="experiments on problems with known constants; none if not given"
     )
+    ablation: Ablation | None = Field(
+        default=None,
+        description="what keeps an array from learning as digital does, cause by cause; none if not given",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
@@ -173,13 +178,16 @@ class Profile(Strict):
         if strange:
             allowed = ", ".join(self.analog_devices) or "none without analog devices"
             raise ValueError(f"twins: found {strange[0]}, allowed: {allowed}")
-        if self.theory is not None:
-            device = self.theory.network.device
+        if self.ablation is not None:
+            device, most = self.ablation.device, self.ablation.stages or 1
             if device not in self.analog_devices:
                 allowed = ", ".join(self.analog_devices) or "none without analog devices"
-                raise ValueError(f"theory.network.device: found {device}, allowed: {allowed}")
-            if "async" not in self.modes:
-                raise ValueError("modes: theory.network needs a mode named async")
+                raise ValueError(f"ablation.device: found {device}, allowed: {allowed}")
+            if most > self.model.blocks:
+                raise ValueError(
+                    f"ablation.stages: found {most}, allowed: at most {self.model.blocks}, "
+                    f"the blocks of {self.model.name}"
+                )
         return self
 
     @property
@@ -297,6 +305,11 @@ def load_profile(path: str | Path, overrides: Sequence[str] = ()) -> Profile:
                     "it does not reach arrays that learn by pulses of their own (with mixed_precision it "
                     "does)"
                 )
+        if profile.ablation is not None:
+            try:
+                profile.ablation.refuse(known[profile.ablation.device])
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from None
     data = profile.dataset
     if data.kind == "image_folder" and not Path(str(data.path)).is_dir():
         raise ConfigError(f"{path}: dataset.path: found {data.path}, allowed: an existing folder")

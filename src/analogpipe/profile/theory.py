@@ -4,21 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from analogpipe.settings import Name, Strict
+from analogpipe.settings import Strict
 
 Positive = Annotated[float, Field(gt=0)]
-AtLeastZero = Annotated[float, Field(ge=0)]
-
-
-class Ablation(Strict):
-    """Short runs of the profile's network on devices that differ from one in a single parameter."""
-
-    device: Name = Field(description="one of the profile's devices, with a symmetric range")
-    ranges: list[Positive] = Field(description="values of w_max = -w_min")
-    dw_mins: list[Positive] = Field(description="values of dw_min")
-    noises: list[AtLeastZero] = Field(description="values of the read-out noise, out_noise")
-    epochs: int = Field(ge=1, description="passes over the training images")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
 
 
 class Theory(Strict):
@@ -48,7 +36,6 @@ class Theory(Strict):
     noises: list[Positive] = Field(
         default=[], description="values of the read-out noise, for the floor"
     )
-    network: Ablation
 
     @model_validator(mode="after")
     def _long_enough(self) -> "Theory":

@@ -19,12 +19,14 @@ SCHEDULES = ("schedules/schedules", "schedules/weights")
 AGGREGATED = ("tables/runs", "tables/curves", "tables/ladder", "tables/response", "tables/calibration",
               "tables/table1", "tables/table2")  # fmt: skip
 """Made from the runs, the calibrations and the executed schedules."""
-EXPERIMENTS = ("network", "floor", "rates-linear", "rates-digital")
+EXPERIMENTS = ("floor", "rates-linear", "rates-digital")
 """The theory's experiments, each a table ``theory/EXPERIMENT``; the longest first."""
 THEORY = ("tables/theory_rates", "tables/theory_price", "tables/theory_targets",
-          "tables/theory_floor", "tables/theory_network", "tables/theory_interaction",
-          "tables/theory_checks", "tables/table3")  # fmt: skip
+          "tables/theory_floor", "tables/theory_interaction", "tables/theory_checks",
+          "tables/table3")  # fmt: skip
 """Made from the runs of the theory's experiments."""
+ABLATION = ("tables/ablation", "tables/ablation_cells", "tables/shares")
+"""All runs of the ablation, the means of its cells, each factor's share of the gap to digital."""
 HARDWARE = ("tables/hardware", "tables/hardware_stages", "tables/hardware_plane")
 """Seconds and joules on accelerators, made from the events of the runs."""
 PAIRED = ("tables/differences", "tables/ratios", "tables/losses", "tables/headline")
@@ -64,9 +66,10 @@ THEORY_FIGURES = {
     "fig7_floor": ("tables/theory_floor",),
     "fig8_price": ("tables/theory_price",),
     "fig9_targets": ("tables/theory_targets",),
-    "fig10_ablation": ("tables/theory_floor", "tables/theory_network"),
 }
-"""The same for the figures of the theory."""
+"""The same for the figures of the theory,"""
+ABLATION_FIGURES = {"fig10_ablation": ("tables/shares",)}
+"""and of the ablation."""
 
 _PAGE = """<!doctype html>
 <meta charset="utf-8">

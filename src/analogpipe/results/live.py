@@ -11,5 +11,5 @@ def largest_deviation(weights: pd.DataFrame, modes: list[str]) -> float:
     Infinite where one of the modes has no comparison at all: a check that saw nothing fails.
     """
     here = weights[weights["mode"].isin(modes)]
-    seen = here.groupby("mode")["compared"].sum().reindex(modes).fillna(0)
+    seen = here.groupby("mode")["compared"].sum().reindex(list(modes)).fillna(0)
     return float(here["deviation"].max()) if (seen > 0).all() else np.inf

@@ -1,4 +1,4 @@
-"""Tables of the error floor and of the ablation, from the runs of the theory's experiments."""
+"""Tables of the error floor, from the runs of the theory's experiments."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -134,18 +134,7 @@ class Floor:
                 )
 
 
-def network_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per device and mode of the ablation's network: accuracy and loss with intervals."""
-    rows = []
-    for key, group in runs.groupby([*DEVICE, "mode"], sort=False):
-        row = dict(zip([*DEVICE, "mode"], key, strict=True))
-        for name in ("test_accuracy", "train_loss"):
-            row |= named(name, bootstrap(mean, group[name].to_numpy()[None]))
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def interaction(values: dict[tuple[Any, ...], Floats], source: str) -> pd.DataFrame:
+def interaction(values: dict[tuple[Any, ...], Floats]) -> pd.DataFrame:
     """Whether imperfection and staleness add up: a row per device that differs from the first.
 
     ``values`` maps (tau, dw_min, noise, mode) to the error of each seed; ``price`` is that of async
@@ -161,7 +150,6 @@ def interaction(values: dict[tuple[Any, ...], Floats], source: str) -> pd.DataFr
         more = bootstrap(lambda v: (v[0] - v[1] - v[2] + v[3]).mean(-1), np.stack(pair))
         rows.append(
             {
-                "source": source,
                 **dict(zip(DEVICE, device, strict=True)),
                 **named("price", bootstrap(difference, np.stack(pair[:2]))),
                 **named("more", more),

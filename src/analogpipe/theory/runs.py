@@ -6,7 +6,6 @@ made from these by analogpipe.theory.tables.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from analogpipe.device.parameters import Pulsed, SoftBounds
-from analogpipe.experiment import data
-from analogpipe.experiment.evaluation import evaluate
-from analogpipe.experiment.run import make_pipeline
+from analogpipe.device.parameters import SoftBounds
 from analogpipe.pipeline.pipeline import Pipeline
-from analogpipe.profile.profile import Profile
-from analogpipe.profile.theory import Ablation, Theory
+from analogpipe.profile.theory import Theory
 from analogpipe.schedule.table import build
-from analogpipe.settings import ConfigError
 from analogpipe.theory.bounds import BLOCKS, best_step
 from analogpipe.theory.problem import (
     INPUTS,
@@ -160,68 +154,3 @@ def floor(sizes: Theory) -> Iterator[dict[str, Any]]:
                     "seed": row % sizes.floor_rows,
                     "floor": settled[row],
                 }
-
-
-def network(
-    profile: Profile, sizes: Theory, tile: TileConfig, file: Path | None = None
-) -> Iterator[dict[str, Any]]:
-    """Train the profile's network for a few epochs on variants of ``tile``.
-
-    The variants, :func:`variants`, come after the unchanged tile. ``file`` holds the data set (see
-    data.load).
-    Columns: tau, dw_min, noise, mode, stages, seed, test_accuracy, train_loss (of the last epoch).
-    """
-    chosen = sizes.network
-    training = profile.training.model_copy(update={"epochs": chosen.epochs})
-    short = profile.model_copy(update={"training": training})
-    images = data.load(profile.dataset, file=file)
-    per_epoch = len(images.train_targets) // training.micro_batch
-    for variant in variants(chosen, tile):
-        device = variant.device
-        assert isinstance(device, Pulsed)
-        for mode, stages in (("sequential", 1), ("async", max(profile.stages))):
-            for seed in chosen.seeds:
-                run = short.run(
-                    chosen.device, mode, stages, seed, tile=variant,
-                    rate=short.learning_rates[chosen.device][mode],
-                )  # fmt: skip
-                pipeline = make_pipeline(run, images, per_epoch * chosen.epochs)
-                pipeline.run()
-                accuracy = evaluate(pipeline, images).means()
-                yield {
-                    "tau": device.w_max,
-                    "dw_min": device.dw_min,
-                    "noise": variant.forward.out_noise,
-                    "mode": mode,
-                    "stages": stages,
-                    "seed": seed,
-                    "test_accuracy": accuracy["test_accuracy"],
-                    "train_loss": pipeline.mean_loss(
-                        per_epoch * (chosen.epochs - 1), per_epoch * chosen.epochs
-                    ),
-                }
-
-
-def variants(chosen: Ablation, tile: TileConfig) -> list[TileConfig]:
-    """Return ``tile`` and the tiles that differ from it in range, in dw_min or in read-out noise.
-
-    Raises ConfigError for a device without pulses.
-    """
-    device = tile.device
-    if not isinstance(device, Pulsed):
-        raise ConfigError(f"theory.network.device: found an {device.kind} device, allowed: pulsed")
-    changes = [{"w_max": tau, "w_min": -tau} for tau in chosen.ranges]
-    changes += [{"dw_min": dw_min} for dw_min in chosen.dw_mins]
-    devices = [device.model_copy(update=change) for change in changes]
-    reads = [
-        {
-            name: getattr(tile, name).model_copy(update={"out_noise": noise})
-            for name in ("forward", "backward")
-        }
-        for noise in chosen.noises
-    ]
-    return [
-        tile,
-        *(tile.model_copy(update={"device": changed}) for changed in devices),
-        *(tile.model_copy(update=changed) for changed in reads),
-    ]

@@ -11,7 +11,7 @@ from analogpipe.profile.theory import Theory
 from analogpipe.results import layout
 from analogpipe.results.intervals import Interval, bootstrap, mean, ratio
 from analogpipe.theory.bounds import Floats, cycles_to
-from analogpipe.theory.floor import DEVICE, Floor, interaction, network_table
+from analogpipe.theory.floor import Floor, interaction
 from analogpipe.theory.problem import Way
 from analogpipe.theory.rates import Rates
 
@@ -91,19 +91,12 @@ def tables(root: Path, sizes: Theory) -> dict[str, pd.DataFrame]:
     both = [layout.read(root, f"theory/rates-{device}") for device in ("digital", "linear")]
     rates = Rates(pd.concat(both, ignore_index=True), sizes)
     floor = Floor(layout.read(root, "theory/floor"), sizes)
-    network = layout.read(root, "theory/network")
-    losses = {
-        key: group.sort_values("seed")["train_loss"].to_numpy()
-        for key, group in network.groupby([*DEVICE, "mode"], sort=False)
-    }
-    together = [interaction(floor.at_centre(), "floor"), interaction(losses, "network")]
     return {
         "tables/theory_rates": rates.table(),
         "tables/theory_price": rates.price(),
         "tables/theory_targets": rates.targets(),
         "tables/theory_floor": floor.table(),
-        "tables/theory_network": network_table(network),
-        "tables/theory_interaction": pd.concat(together, ignore_index=True),
+        "tables/theory_interaction": interaction(floor.at_centre()),
         "tables/theory_checks": pd.DataFrame([*of_rates(rates), *of_floor(floor)]),
         "tables/table3": pd.DataFrame([*rates.exponents(), *floor.exponents()]),
     }
