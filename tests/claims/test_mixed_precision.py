@@ -30,7 +30,7 @@ def judged(tmp_path_factory, tiny_profile):
     """The tiny profile on the device with AdamW, its root, and its claims."""
     where = tmp_path_factory.mktemp("mixed")
     content = yaml.safe_load(tiny_profile.read_text())
-    del content["theory"], content["sweep"]
+    del content["theory"], content["sweep"], content["ablation"]
     rates = dict.fromkeys(["common", *content["modes"]], 0.002)
     content |= {
         "devices_file": str(DEVICES),
