@@ -59,8 +59,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "one, rate by delay": {"micro_batch": 1, "mode": {"warm_up_epochs": ALWAYS}},
     "one, cosine": {"micro_batch": 1, "decay": "cosine"},
 }
-SEQUENTIAL = ["adamw", "four", "one", "cosine", "one, cosine"]
-FINAL = ["adamw", "one"]
+SEQUENTIAL = ["adamw", "four", "one", "one, beta1 0", "cosine", "one, cosine"]
+FINAL = {"adamw": (1, 4, 8), "one": (1, 8), "one, beta1 0": (1, 4, 8)}
+"""Stage counts of the tests."""
 
 
 class Cell(NamedTuple):
@@ -94,7 +95,7 @@ class AsyncStudy(Study):
         self.cells = [  # type: ignore[assignment]
             Cell(recipe, m)
             for recipe, m in parts
-            if m == 8 or recipe in (SEQUENTIAL if m == 1 else FINAL)
+            if m == 8 or (m == 1 and recipe in SEQUENTIAL) or m in FINAL.get(recipe, ())
         ]
 
     def optimizer(self, cell: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ class AsyncStudy(Study):
         for cell in self.cells:
             _, picked, steps = self.pick(cell)
             picks += [self.run(cell, step, 0) for step in steps if self.score(cell, step) is None]
-            if picked is not None and cell.recipe in FINAL:
+            if picked is not None and cell.stages in FINAL.get(cell.recipe, ()):
                 tests += [self.run(cell, picked, seed) for seed in SEEDS]
         tests.sort(key=lambda found: found[0].seed)
         runs = picks + tests

@@ -12,7 +12,7 @@ from analogpipe.experiment.live import Watch
 from analogpipe.experiment.run import make_pipeline
 from analogpipe.pipeline.pipeline import Pipeline
 from analogpipe.profile.profile import DIGITAL, Profile, Run
-from analogpipe.profile.sections import Compute
+from analogpipe.profile.sections import Compute, Sgd, Training
 from analogpipe.schedule.modes import MODE
 from analogpipe.schedule.table import Action
 from analogpipe.tile.config import TileConfig
@@ -45,12 +45,13 @@ def execute(profile: Profile, file: Path | None = None) -> tuple[pd.DataFrame, p
     for mode in profile.modes:
         for stages in profile.stages:
             run = profile.run(DIGITAL, mode, stages, seed=0, rate=LEARNING_RATE)
+            run = run.model_copy(update={"compute": _exact(run.compute)})
             frame, rows = _executed(run, images)
             records.append(frame)
             ends += rows
             stashes = MODE[run.mode.schedule].stashes
             if stages == max(profile.stages) and profile.analog_devices and not stashes:
-                changes = {"device": ARRAYS, "tile": TILE, "compute": _exact(run.compute)}
+                changes = {"device": ARRAYS, "tile": TILE, "training": _plain(run.training)}
                 ends += _executed(run.model_copy(update=changes), images)[1]
     return pd.concat(records, ignore_index=True), pd.DataFrame(ends)
 
@@ -86,7 +87,12 @@ def _executed(run: Run, images: data.Data) -> tuple[pd.DataFrame, list[dict[str,
 
 def _exact(compute: Compute) -> Compute:
     """Return where to compute, in single precision."""
-    return compute.model_copy(update={"precision": "float32"})
+    return compute.model_copy(update={"precision": "float32", "products": "float32"})
+
+
+def _plain(training: Training) -> Training:
+    """Return how to train by plain gradients: decay does not reach arrays that learn by pulses."""
+    return training.model_copy(update={"optimizer": Sgd(kind="sgd")})
 
 
 def _weights(module: torch.nn.Module) -> list[torch.Tensor]:
