@@ -1,6 +1,5 @@
 """What keeps an array from learning as digital does: a network on variants of a device, cause by cause."""
 
-
 if PROFILE.ablation:
 
     ABLATION_TILE = expand(rules.calibrate.output.tile, device=PROFILE.ablation.device)
@@ -26,7 +25,14 @@ if PROFILE.ablation:
         params:
             root=subpath(output[0], ancestor=2),
             reruns_when_changed=PROFILE.model_dump_json(
-                include={"ablation", "dataset", "model", "splits", "training", "compute"},
+                include={
+                    "ablation",
+                    "dataset",
+                    "model",
+                    "splits",
+                    "training",
+                    "compute",
+                },
                 exclude={"training": UNIMPORTANT, "ablation": {"seeds"}},
             ),
         shell:

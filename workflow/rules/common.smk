@@ -63,7 +63,11 @@ THEORY_FIGURES = layout.THEORY_FIGURES if PROFILE.theory else {}
 ABLATION_FIGURES = layout.ABLATION_FIGURES if PROFILE.ablation else {}
 FIGURES = {
     figure: tables
-    for figure, tables in {**layout.FIGURES, **THEORY_FIGURES, **ABLATION_FIGURES}.items()
+    for figure, tables in {
+        **layout.FIGURES,
+        **THEORY_FIGURES,
+        **ABLATION_FIGURES,
+    }.items()
     if ANALOG or figure != "fig2_device"
 }
 

@@ -34,7 +34,11 @@ rule sweep_run:
 rule sweep:
     input:
         sources("jobs.sweep"),
-        [folder / name for folder in sweep_folders() for name in ("metrics.csv", "run.json")],
+        [
+            folder / name
+            for folder in sweep_folders()
+            for name in ("metrics.csv", "run.json")
+        ],
         profile=ancient(PROFILE_FILE),
     output:
         csv([layout.SWEEP, layout.PICKS]),
