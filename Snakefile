@@ -4,7 +4,7 @@ snakemake                                       everything of the quick profile
 snakemake --config profile=mnist                another profile: config/mnist.yaml, or a path
 snakemake data | calibration | training | sweep | theory | ablation | tables | figures   one step and what it needs
 snakemake notebook                              the results as a page, results/quick/inspect.html
-snakemake results/quick/runs/digits/resmlp8/digital/async/M4/seed0/metrics.csv      one experiment
+snakemake results/quick/runs/digits/resmlp8/digital/async/M4/lr0.025/seed0/metrics.csv      one experiment
 """
 
 from snakemake.utils import min_version

@@ -9,7 +9,7 @@ import pytest
 from cluster import PARTITION, cluster, output, wait_until
 
 ROOT = Path(__file__).parents[2]
-RUN = "results/tiny/runs/digits/resmlp3/linear-tau0.6/async/M3/seed0"
+RUN = "results/tiny/runs/digits/resmlp3/linear-tau0.6/async/M3/lr0.1/seed0"
 RULE = "rule_train_wildcards_linear-tau0.6_async_3_0"
 LOG = "logs/tiny/train/linear-tau0.6-async-M3-seed0.log"
 EPOCHS = 20

@@ -11,7 +11,7 @@ rule notebook:
         sources("results.load"),
         sources("figures.gantt"),
         rules.training.input,
-        expand("<results>/tables/{table}.csv", table=["runs", "targets", "table2"]),
+        expand("<results>/tables/{table}.csv", table=["runs", "headline", "table2"]),
         notebook=f"{workflow.basedir}/workflow/notebooks/inspect.ipynb",
         template=f"{workflow.basedir}/workflow/notebooks/offline/index.html.j2",
         profile=ancient(PROFILE_FILE),

@@ -44,7 +44,7 @@ def show(
     """Show one run: its configuration, where it ran, and the metrics of every epoch.
 
     \b
-    Example: analogpipe show results/quick/runs/digits/resmlp8/digital/async/M4/seed0
+    Example: analogpipe show results/quick/runs/digits/resmlp8/digital/async/M4/lr0.025/seed0
     """
     from analogpipe.cli import terminal
     from analogpipe.results import run as runs
