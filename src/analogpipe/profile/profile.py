@@ -139,13 +139,10 @@ class Profile(Strict):
         if self.dataset.kind == "text" and self.training.augmentation != "none":
             raise ValueError("training.augmentation: found crop-flip, allowed for text: none")
         largest = {"stages": max(self.stages)}
-        tables: dict[str, Mapping[str, object]] = {
-            "learning_rates": self.learning_rates,
-            "ladder": self.ladder,
-        }
         if self.sweep is not None:
             largest["sweep.stages"] = self.sweep.stages
-            tables["sweep.rates"] = self.sweep.rates
+        if self.ablation is not None:
+            largest["ablation.stages"] = self.ablation.stages or 1
         for key, most in largest.items():
             if most > self.model.blocks:
                 raise ValueError(
@@ -157,6 +154,11 @@ class Profile(Strict):
                 from_sizes(split, self.model.blocks, stages)
             except PartitionError as error:
                 raise ValueError(f"splits.{stages}: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _compared(self) -> "Profile":
+        """Check that all modes of all devices can be compared."""
         if self.modes.get("sequential") != Mode(schedule="sequential"):
             raise ValueError(
                 "modes: a mode named sequential, with schedule sequential, is required: "
@@ -164,6 +166,12 @@ class Profile(Strict):
             )
         if COMMON in self.modes:
             raise ValueError(f"modes: found {COMMON}, which is the key of the common rate")
+        tables: dict[str, Mapping[str, object]] = {
+            "learning_rates": self.learning_rates,
+            "ladder": self.ladder,
+        }
+        if self.sweep is not None:
+            tables["sweep.rates"] = self.sweep.rates
         for device in self.devices:
             for name, table in tables.items():
                 if device not in table:
@@ -174,20 +182,14 @@ class Profile(Strict):
             rungs = self.ladder[device]
             if sorted(set(rungs), reverse=True) != rungs:
                 raise ValueError(f"ladder.{device}: found {rungs}, allowed: losses that fall")
-        strange = sorted(set(self.twins or ()) - set(self.analog_devices))
-        if strange:
-            allowed = ", ".join(self.analog_devices) or "none without analog devices"
-            raise ValueError(f"twins: found {strange[0]}, allowed: {allowed}")
+        named = {"twins": self.twins or []}
         if self.ablation is not None:
-            device, most = self.ablation.device, self.ablation.stages or 1
-            if device not in self.analog_devices:
+            named["ablation.device"] = [self.ablation.device]
+        for key, devices in named.items():
+            strange = [device for device in devices if device not in self.analog_devices]
+            if strange:
                 allowed = ", ".join(self.analog_devices) or "none without analog devices"
-                raise ValueError(f"ablation.device: found {device}, allowed: {allowed}")
-            if most > self.model.blocks:
-                raise ValueError(
-                    f"ablation.stages: found {most}, allowed: at most {self.model.blocks}, "
-                    f"the blocks of {self.model.name}"
-                )
+                raise ValueError(f"{key}: found {strange[0]}, allowed: {allowed}")
         return self
 
     @property
