@@ -153,6 +153,7 @@ def test_weight_decay_needs_devices_that_it_reaches():
         "ladder.ecram-mp=[0.5]",
         "sweep=null",
         "theory=null",
+        "ablation=null",
     ]
     profile = load_profile(ROOT / "config" / "quick.yaml", [decay, *mixed])
     assert profile.training.optimizer.weight_decay == 0.1
