@@ -69,7 +69,7 @@ def assert_same(one: Path, two: Path) -> None:
     [
         ({"epochs": 5}, "training.epochs: 2, here 5"),
         ({"rate": 0.05}, "learning_rate: 0.1, here 0.05"),
-        ({"mode": "sync"}, "mode.name: async, here sync"),
+        ({"mode": "sync"}, "mode.schedule: async, here sync"),
     ],
     ids=str,
 )

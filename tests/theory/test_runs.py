@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import analogpipe.tile.pulsed
+from analogpipe.claims.checks import CHECKS
 from analogpipe.claims.evidence import Evidence
-from analogpipe.claims.rules import RULES
 from analogpipe.profile.profile import load_profile
 from analogpipe.theory.bounds import DIGITAL, Linear
 from analogpipe.theory.expected import Expected
@@ -92,15 +92,14 @@ def honest(sizes):
 
 
 def c5(runs, sizes, tiny_profile, sign: float = 1.0) -> dict[str, set[str]]:
-    """Return the verdicts of claim C5 by the quantity judged, from runs of the floor."""
-    found = Floor(runs, sizes)
-    no_runs = pd.DataFrame(columns=["device", "mode", "stages", "seed", "epoch", "train_loss"])
+    """Return the verdicts of the theory's checks by the quantity judged, from runs of the floor."""
+    none = pd.DataFrame()
     evidence = Evidence(
-        load_profile(tiny_profile), no_runs, no_runs, no_runs, no_runs,
-        checks=pd.DataFrame(of_floor(found, sign)),
+        load_profile(tiny_profile), *[none] * 6,
+        theory=pd.DataFrame(of_floor(Floor(runs, sizes), sign)),
     )  # fmt: skip
     verdicts: dict[str, set[str]] = {}
-    for measure, region, (_, low, high) in RULES["C5"](evidence):
+    for _, measure, region, (_, low, high) in CHECKS["theory"](evidence):
         verdicts.setdefault(measure.split(", ")[1], set()).add(region.verdict(low, high))
     return verdicts
 

@@ -52,7 +52,7 @@ def test_a_read_is_that_in_parts(shape: tuple[int, int, int], monkeypatch) -> No
         for apart in (False, True):
             _apart(monkeypatch, apart)
             stream, before = generator(3), len(calls)
-            reads = compiled.reads(matrix, config)
+            reads = compiled.reads(matrix, config, torch.float32)
             y, saturated = reads(x, 0.5, stream, bias)
             rows = torch.zeros(0) if saturated is None else saturated
             found.append((y, rows, stream.get_state(), read(x, matrix, config, stream, compiled)))

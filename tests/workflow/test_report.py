@@ -12,14 +12,18 @@ from run_snakemake import PROFILE, ROOT, snakemake
 
 FIGURES = {
     "Figures": ["fig. 01: schedules", "fig. 02: device", "fig. 03: convergence",
-                "fig. 04: accuracy", "fig. 05: speedup"],
-    "Theory": ["fig. 06: slopes", "fig. 07: floor", "fig. 08: price",
-               "fig. 09: targets", "fig. 10: ablation"],
+                "fig. 04: differences", "fig. 05: speedup", "fig. 10: ablation",
+                "fig. 15: price", "fig. 16: staleness"],
+    "Theory": ["fig. 06: slopes", "fig. 07: floor", "fig. 08: price", "fig. 09: targets"],
     "Hardware": ["fig. 11: hardware_speedup", "fig. 12: hardware_target",
                  "fig. 13: hardware_stages", "fig. 14: hardware_plane"],
     "Devices": ["linear-tau0.6"],
 }  # fmt: skip
-TABLES = {"Claims": ["claims"], "Tables": ["table 1", "table 2"], "Theory": ["table 3"]}
+TABLES = {
+    "Claims": ["answers", "checks", "claims", "headline"],
+    "Tables": ["table 1", "table 2"],
+    "Theory": ["table 3"],
+}
 NOTEBOOK = {"Notebook": ["single runs"]}
 CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = ROOT / "results" / "screenshots"

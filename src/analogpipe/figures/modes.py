@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from analogpipe.figures.style import COLUMN, Tables, count_ticks, mode_styles
 
@@ -45,7 +45,7 @@ def convergence(tables: Tables) -> Figure:
                 )
             axes.set_xscale("log")
             axes.set_yscale("log")
-            count_ticks(axes.xaxis)
+            count_ticks(axes.xaxis, (1,) if x == "finest_cycles" else (1, 2, 5))
             sns.despine(ax=axes)
         row[0].set_ylabel("training loss")
         _name(row[1], name)
@@ -73,7 +73,9 @@ def differences(tables: Tables) -> Figure:
               "difference", tables)  # fmt: skip
 
     unit = "points" if measure == "accuracy" else "nats"
-    return _by_terms(table, panel, f"{measure} less no pipeline,\n{unit}")
+    figure = _by_terms(table, panel, unit)
+    figure.supylabel(f"test {measure} less that of no pipeline", fontsize=8)
+    return figure
 
 
 def speedup(tables: Tables) -> Figure:
@@ -87,17 +89,26 @@ def speedup(tables: Tables) -> Figure:
     figure = Figure(figsize=(COLUMN, 0.5 + 1.5 * len(names)))
     panels = figure.subplots(len(names), len(titles), sharex=True, sharey=True, squeeze=False)
     inverted = table.assign(fast=1 / table["ratio"], low=1 / table["high"], high=1 / table["low"])
+    missed = inverted[(inverted["fast"] == 0) & (inverted["stages"] == inverted["stages"].max())]
     for row, name in zip(panels, names, strict=True):
         for axes, (quantity, title) in zip(row, titles.items(), strict=True):
             own = inverted[(inverted["device"] == name) & (inverted["quantity"] == quantity)]
             counts = sorted(own["stages"].unique())
             axes.plot(counts, counts, color="black", linewidth=0.7, linestyle=":")
-            _bars(axes, own, "fast", tables)
+            _bars(axes, own[own["fast"] > 0], "fast", tables)
+            never = missed[(missed["device"] == name) & (missed["quantity"] == quantity)]
+            for row_of in never.to_dict("records"):
+                count = f"{row_of['seeds'] - row_of['reached']} of {row_of['seeds']} seeds"
+                axes.text(
+                    0.97, 0.04, f"{row_of['mode']}: {count}\nmiss a rung", ha="right", fontsize=6,
+                    transform=axes.transAxes,
+                )  # fmt: skip
             if own.empty:
                 axes.text(0.5, 0.5, "no costs", ha="center", transform=axes.transAxes)
             axes.set_yscale("log", base=2)
+            axes.set_ylim(0.4, max(2, *counts) * 1.3)
             axes.yaxis.set_major_locator(FixedLocator([0.5, 1, 2, 4, 8, 16]))
-            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.set_title(title, pad=2)
         row[0].set_ylabel("times as fast")
         _name(row[-1], name)
@@ -161,6 +172,9 @@ def staleness(tables: Tables) -> Figure:
                 x = own["rate"] * own["stages"] * 1.03 ** (k - (len(styles) - 1) / 2)
                 _errors(axes, x, own, value, style, mode)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             sns.despine(ax=axes)
         row[0].set_ylabel(f"{measure} less\none stage")
         row[1].set_ylabel("samples over\none stage")

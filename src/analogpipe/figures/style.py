@@ -51,9 +51,9 @@ def mode_styles(modes: list[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def count_ticks(axis: Axis) -> None:
-    """Label 1, 2 and 5 of each decade of a logarithmic axis, as counts like 20,000."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def count_ticks(axis: Axis, subs: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Label these multiples of each decade of a logarithmic axis, as counts like 20,000."""
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axis.set_minor_formatter(NullFormatter())
 
