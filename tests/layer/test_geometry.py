@@ -10,6 +10,7 @@ from analogpipe.device.parameters import SoftBounds
 from analogpipe.layer.base import LayerError
 from analogpipe.layer.convolution import AnalogConv2d
 from analogpipe.layer.linear import AnalogLinear
+from analogpipe.seeds import generator
 from analogpipe.tile.config import TileConfig, digital
 from analogpipe.tile.sections import UpdateConfig
 
@@ -41,7 +42,7 @@ def _pair(tile: TileConfig, geometry: dict[str, Any]) -> tuple[AnalogConv2d, nn.
 def test_a_digital_tile_trains_like_torch(geometry: dict[str, Any]) -> None:
     layer, twin = _pair(digital(), geometry)
     for shape in ((2, 4, 9, 8), (4, 9, 8)):
-        x = torch.randn(shape)
+        x = torch.randn(shape, generator=generator(0, len(shape)))
         ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
         y, expected = layer(ours), twin(theirs)
         torch.testing.assert_close(y, expected)
