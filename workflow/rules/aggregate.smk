@@ -29,7 +29,9 @@ rule aggregate:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        reruns_when_changed=PROFILE.model_dump_json(exclude={"sweep", "theory", "ablation"}),
+        reruns_when_changed=PROFILE.model_dump_json(
+            exclude={"sweep", "theory", "ablation"}
+        ),
     shell:
         "python -m analogpipe.jobs.aggregate --profile {input.profile} --root {params.root} > {log} 2>&1"
 
@@ -54,7 +56,9 @@ rule pairs:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        reruns_when_changed=PROFILE.model_dump_json(exclude={"sweep", "theory", "ablation"}),
+        reruns_when_changed=PROFILE.model_dump_json(
+            exclude={"sweep", "theory", "ablation"}
+        ),
     shell:
         "python -m analogpipe.jobs.pairs --profile {input.profile} --root {params.root} > {log} 2>&1"
 

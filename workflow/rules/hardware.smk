@@ -14,6 +14,8 @@ rule hardware:
         ENVIRONMENT
     params:
         root=subpath(output[0], ancestor=2),
-        reruns_when_changed=PROFILE.model_dump_json(exclude={"sweep", "theory", "ablation"}),
+        reruns_when_changed=PROFILE.model_dump_json(
+            exclude={"sweep", "theory", "ablation"}
+        ),
     shell:
         "python -m analogpipe.jobs.hardware --profile {input.profile} --root {params.root} > {log} 2>&1"
