@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from analogpipe.figures import modes
-from analogpipe.results.pairs import DIFFERENCES, ONE_STAGE, RATIOS, SEQUENTIAL
+from analogpipe.results.pairs import DIFFERENCES, RATIOS
+from analogpipe.results.terms import ONE_STAGE, SEQUENTIAL
 
 
 def comparisons(ratio: float = 0.25) -> dict[str, pd.DataFrame]:

@@ -23,10 +23,10 @@ ALL = "all"
 
 
 def _schedules(evidence: Evidence) -> Iterator[Row]:
+    modes = evidence.profile.modes.items()
+    plain = [name for name, mode in modes if not MODE[mode.schedule].stashes]
     passes = evidence.schedules[evidence.schedules["action"].isin(["B", "U"])]
-    passes = passes[
-        passes["mode"].map(lambda mode: not MODE[evidence.profile.modes[mode].schedule].stashes)
-    ]
+    passes = passes[passes["mode"].isin(plain)]
     # The versions of a stage's backward passes must be the updates that it has made until then.
     updates = passes["action"].eq("U").groupby([passes["mode"], passes["stages"], passes["stage"]])
     made = updates.cumsum() - passes["action"].eq("U").astype(int)
@@ -35,9 +35,6 @@ def _schedules(evidence: Evidence) -> Iterator[Row]:
     yield Row(ALL, "backward passes of the weights' newest version, share", one, exact(live.mean()))
     in_place = evidence.weights["in_place"].mean()
     yield Row(ALL, "schedules whose weights never left their storage, share", one, exact(in_place))
-    plain = [
-        name for name, mode in evidence.profile.modes.items() if not MODE[mode.schedule].stashes
-    ]
     deviation = largest_deviation(evidence.weights, plain)
     measure = "errors given back, off the product with the weights then in the array, largest"
     yield Row(ALL, measure, Region(high=ROUNDING), exact(deviation))

@@ -14,7 +14,7 @@ from analogpipe.claims.evidence import Evidence
 from analogpipe.claims.verdict import Region
 from analogpipe.results.copies import cheapest
 from analogpipe.results.intervals import Interval, exp, inverse, mean_interval
-from analogpipe.results.pairs import BEST_SYNC, ONE_STAGE, SEQUENTIAL, TWIN
+from analogpipe.results.terms import BEST_SYNC, MARGIN, ONE_STAGE, SEQUENTIAL, TIME, TWIN
 
 STATEMENTS = {
     "C1": "one physical copy of each weight is enough, and copies would not be cheap",
@@ -24,8 +24,6 @@ STATEMENTS = {
     "C5": "asymmetric updates leave an error that symmetric ones do not have",
     "C6": "the asynchronous pipeline is ahead of the synchronous one, and of no pipeline by far",
 }
-MARGIN = {"accuracy": 0.01, "loss": 0.03}
-"""What a pipeline may change and still be as good as no pipeline: a point of accuracy; of text, nats."""
 PRICE = 1.25
 """Samples over those without staleness that are still of lower order."""
 LOWER_ORDER = 1.1
@@ -34,7 +32,6 @@ FLOOR = 1.05
 """Training loss over that of the symmetric twin."""
 COPY = 32.0
 """Training steps of a sample: copies after every 32 samples would double the time of the training."""
-HARDWARE = "seconds, "
 
 
 Record = dict[Hashable, Any]
@@ -83,11 +80,11 @@ def _times(
 ) -> Iterator[Row]:
     """Rows of the time of ``base`` over that of ``mode``, on every accelerator."""
     table = evidence.ratios
-    timed = table["quantity"].str.startswith(HARDWARE) | (table["quantity"] == "finest_cycles")
+    timed = table["quantity"].str.startswith(TIME) | (table["quantity"] == "finest_cycles")
     table = table[timed & (table["base"] == base) & table["rung"].isna()]
     for row in _rows(table, evidence, mode, (terms,)):
         quantity = str(row["quantity"])
-        what = "cycles" if quantity == "finest_cycles" else f"time on {quantity[len(HARDWARE) :]}"
+        what = "cycles" if quantity == "finest_cycles" else f"time on {quantity[len(TIME) :]}"
         over = "no pipeline" if base == SEQUENTIAL else f"best sync ({row['base_mode']})"
         yield Row(
             row["device"],

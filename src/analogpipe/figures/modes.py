@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from analogpipe.figures.style import COLUMN, Tables, count_ticks, mode_styles
+from analogpipe.results.terms import MARGIN, ONE_STAGE, SEQUENTIAL, TIME
 
-SEQUENTIAL, ONE_STAGE = "sequential", "one stage"
 Panel = Callable[[Axes, pd.DataFrame], None]
 
 
@@ -62,7 +62,7 @@ def differences(tables: Tables) -> Figure:
     table = tables["differences"]
     table = table[(table["base"] == SEQUENTIAL) & (table["terms"] != "grid")]
     measure = "accuracy" if (table["measure"] == "accuracy").any() else "loss"
-    margin = {"accuracy": 0.01, "loss": 0.03}[measure]
+    margin = MARGIN[measure]
     table = table[table["measure"] == measure]
     scale = 100 if measure == "accuracy" else 1
 
@@ -83,8 +83,8 @@ def speedup(tables: Tables) -> Figure:
     ladder of losses; each mode at its best rate. The line is M times as fast."""
     table = tables["ratios"]
     table = table[(table["base"] == SEQUENTIAL) & (table["terms"] == "best") & table["rung"].isna()]
-    timed = [q for q in _unique(table["quantity"]) if q.startswith("seconds, ")][:1]
-    titles = {"finest_cycles": "cycles"} | {q: q.replace("seconds, ", "time, ") for q in timed}
+    timed = [q for q in _unique(table["quantity"]) if q.startswith(TIME)][:1]
+    titles = {"finest_cycles": "cycles"} | {q: q.replace(TIME, "time, ") for q in timed}
     names = _unique(table["device"])
     figure = Figure(figsize=(COLUMN, 0.5 + 1.5 * len(names)))
     panels = figure.subplots(len(names), len(titles), sharex=True, sharey=True, squeeze=False)

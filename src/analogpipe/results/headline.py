@@ -8,7 +8,7 @@ import pandas as pd
 
 from analogpipe.profile.profile import Profile
 from analogpipe.results.intervals import inverse
-from analogpipe.results.pairs import BEST_SYNC, ONE_STAGE, SEQUENTIAL
+from analogpipe.results.terms import BEST_SYNC, ONE_STAGE, SEQUENTIAL, TIME
 
 HEADLINE = ["device", "terms", "stages", "mode", "over", "in", "times_as_fast", "low", "high",
             "accuracy_difference", "accuracy_low", "accuracy_high",
@@ -28,14 +28,14 @@ def headline(profile: Profile, ratios: pd.DataFrame, differences: pd.DataFrame) 
     rows = []
     table = ratios[(ratios["stages"] == most) & ratios["rung"].isna() & (ratios["terms"] != "grid")]
     for row in table.to_dict("records"):
-        timed = str(row["quantity"]).startswith("seconds, ")
+        timed = str(row["quantity"]).startswith(TIME)
         if row["base"] == ONE_STAGE or not (timed or row["quantity"] in names):
             continue
         faster = inverse((row["ratio"], row["low"], row["high"]))
         costs = []
         for measure in ("accuracy", "loss"):
             costs += _difference(differences, row, measure)
-        what = names.get(row["quantity"], str(row["quantity"]).removeprefix("seconds, "))
+        what = names.get(row["quantity"], str(row["quantity"]).removeprefix(TIME))
         over = "no pipeline" if row["base"] == SEQUENTIAL else f"best sync, {row['base_mode']}"
         head = [row[name] for name in ("device", "terms", "stages", "mode")]
         rows.append((*head, over, what, *faster, *costs))

@@ -8,6 +8,7 @@ with the ``best sync``, the synchronous mode that is ahead in what is compared.
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,10 @@ from analogpipe.profile.profile import COMMON, SYMMETRIC, Profile
 from analogpipe.results.intervals import equivalence, exp, mean_interval
 from analogpipe.results.ladder import log_ratios, per_seed
 from analogpipe.results.run import read
+from analogpipe.results.terms import BEST_SYNC, ONE_STAGE, SEQUENTIAL, TIME, TWIN
 from analogpipe.schedule.modes import MODE
 
 Floats = NDArray[np.float64]
-SEQUENTIAL, ONE_STAGE, BEST_SYNC, TWIN = "sequential", "one stage", "best sync", "symmetric twin"
 COUNTS = ("samples", "sample_cycles", "finest_cycles")
 MEASURES = ("accuracy", "loss")
 HEAD = ["device", "terms", "mode", "stages", "rate", "base", "base_mode", "base_rate"]
@@ -64,31 +65,28 @@ class Pair(NamedTuple):
         return dict(zip(HEAD, (*values, self.base, other.mode, other.rate), strict=True))
 
 
-def terms(profile: Profile, device: str) -> dict[str, list[Mapping[str, float]]]:
-    """Return the terms of comparison and, for each, the rates of all modes, once or several times."""
+def terms(profile: Profile, device: str) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Return the terms of comparison, each with the rates of all modes."""
     known = profile.learning_rates[device]
-    grid = [rate for rate in profile.rates.get(device, []) if rate != known[COMMON]]
-    return {
-        "common": [dict.fromkeys(profile.modes, known[COMMON])],
-        "best": [{mode: known[mode] for mode in profile.modes}],
-        "grid": [dict.fromkeys(profile.modes, rate) for rate in grid],
-    }
+    yield "common", dict.fromkeys(profile.modes, known[COMMON])
+    yield "best", {mode: known[mode] for mode in profile.modes}
+    for rate in profile.rates.get(device, []):
+        if rate != known[COMMON]:
+            yield "grid", dict.fromkeys(profile.modes, rate)
 
 
 def pairs(profile: Profile) -> Iterator[Pair]:
     """Return the comparisons with no pipeline and with one stage."""
     for device in profile.devices:
-        for name, choices in terms(profile, device).items():
-            for rates in choices:
-                for mode, rate in rates.items():
-                    for stages in profile.stages:
-                        own = Side(device, mode, stages, rate)
-                        none = Side(device, SEQUENTIAL, stages, rates[SEQUENTIAL])
-                        if mode != SEQUENTIAL:
-                            yield Pair(name, own, SEQUENTIAL, none)
-                        stale = MODE[profile.modes[mode].schedule].stale
-                        if stale and stages > 1 and 1 in profile.stages:
-                            yield Pair(name, own, ONE_STAGE, own._replace(stages=1))
+        for name, rates in terms(profile, device):
+            for mode, stages in product(profile.modes, profile.stages):
+                own = Side(device, mode, stages, rates[mode])
+                if mode != SEQUENTIAL:
+                    none = own._replace(mode=SEQUENTIAL, rate=rates[SEQUENTIAL])
+                    yield Pair(name, own, SEQUENTIAL, none)
+                stale = MODE[profile.modes[mode].schedule].stale
+                if stale and stages > 1 and 1 in profile.stages:
+                    yield Pair(name, own, ONE_STAGE, own._replace(stages=1))
 
 
 def twins(profile: Profile) -> Iterator[Pair]:
@@ -149,13 +147,13 @@ def ratios(profile: Profile, ladder: pd.DataFrame, hardware: pd.DataFrame) -> pd
 
     @cache
     def counts(side: Side, quantity: str) -> Floats:
-        base = "samples" if quantity.startswith("seconds") else quantity
+        base = "samples" if quantity.startswith(TIME) else quantity
         found = per_seed(ladder, base, **side._asdict()).to_numpy()
         return found * seconds(side, quantity)[:, None] if quantity != base else found
 
     @cache
     def seconds(side: Side, quantity: str) -> Floats:
-        here = hardware[hardware["hardware"] == quantity.removeprefix("seconds, ")]
+        here = hardware[hardware["hardware"] == quantity.removeprefix(TIME)]
         for name, value in side._asdict().items():
             here = here[here[name] == value]
         return here.sort_values("seed")["best_seconds"].to_numpy()
@@ -170,7 +168,7 @@ def ratios(profile: Profile, ladder: pd.DataFrame, hardware: pd.DataFrame) -> pd
     priced = {str(device) for device in hardware["device"].unique()}
     for first in pairs(profile):
         rungs = profile.ladder[first.own.device]
-        timed = [f"seconds, {name}" for name in hardware["hardware"].unique()]
+        timed = [f"{TIME}{name}" for name in hardware["hardware"].unique()]
         quantities = [*COUNTS, *(timed if first.own.device in priced else [])]
         for quantity in quantities:
             compared = [first]
