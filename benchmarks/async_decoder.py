@@ -26,14 +26,11 @@ seconds: wall time of the run
 
 import argparse
 import json
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from learnability import SEEDS, Study, execute, rate
+from learnability import SEEDS, Study, carry_out, rate
 
 from analogpipe.files import read_yaml
 from analogpipe.profile.profile import Run
@@ -197,18 +194,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10_000, help="0: only the table")
     parser.add_argument("--toy", action="store_true", help="a few samples and channels, to try it")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    study = AsyncStudy(options)
-    execute(study, options.jobs, options.minutes)
-    for out in sorted(study.failed):
-        print(f"failed: {out}")
-    table = study.table()
-    if table.empty:
-        sys.exit("nothing is finished")
     csv = options.csv or Path(options.folder) / "async-decoder.csv"
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(csv, index=False)
+    table = carry_out(AsyncStudy(options), options.jobs, options.minutes, csv)
     picks = table[(table["split"] == "validation") & table["picked"]]
     shown = ["recipe", "stages", "pick", "rate", "train_loss", "loss", "seconds"]
     print(picks[shown].to_string(index=False, float_format="%.4g"))

@@ -21,6 +21,7 @@ from analogpipe.device.response import draw
 from analogpipe.figures.device import draw_device
 from analogpipe.profile.profile import load_devices
 from analogpipe.seeds import generator
+from analogpipe.tile.config import TileConfig
 
 SPREADS = ("dw_min_dtod", "up_down_dtod", "w_max_dtod", "w_min_dtod")
 SHAPES = ("gamma_up_dtod", "gamma_down_dtod", "pow_gamma_dtod", "reference_std")
@@ -55,13 +56,18 @@ def steps_of(axis: Axes, device: Pulsed | OneSided, name: str) -> None:
     axis.set_title(name, fontsize=9)
 
 
+def plain_devices() -> dict[str, TileConfig]:
+    """Return the devices that learn by plain pulses: the others have the same elements under another rule."""
+    return {
+        name: tile
+        for name, tile in load_devices(Path("config/devices.yaml")).items()
+        if tile.transfer is None and tile.mixed_precision is None
+    }
+
+
 def responses() -> None:
     """Draw the steps of all devices."""
-    tiles = {
-        name: tile.device
-        for name, tile in load_devices(Path("config/devices.yaml")).items()
-        if tile.transfer is None
-    }
+    tiles = {name: tile.device for name, tile in plain_devices().items()}
     figure, axes = plt.subplots(4, 4, figsize=(9, 8), layout="constrained")
     for axis in axes.flat[len(tiles) :]:
         axis.axis("off")
@@ -77,9 +83,7 @@ def responses() -> None:
 def calibrations() -> pd.DataFrame:
     """Calibrate all devices, draw one of each type, and return the parameters found with their pulls."""
     frames = []
-    for name, tile in load_devices(Path("config/devices.yaml")).items():
-        if tile.transfer is not None or tile.mixed_precision is not None:
-            continue  # the same elements under another update rule
+    for name, tile in plain_devices().items():
         with tempfile.TemporaryDirectory() as folder:
             write(calibrate(tile, seed=0, name=name), Path(folder))
             frames.append(pd.read_csv(Path(folder) / "summary.csv").assign(device=name))

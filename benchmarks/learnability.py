@@ -276,6 +276,21 @@ def execute(study: Study, jobs: int, minutes: float) -> None:
             process.join()
 
 
+def carry_out(study: Study, jobs: int, minutes: float, csv: Path) -> pd.DataFrame:
+    """Execute a study and write the table of what is finished, which is returned; end where nothing is."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    execute(study, jobs, minutes)
+    for out in sorted(study.failed):
+        print(f"failed: {out}")
+    table = study.table()
+    if table.empty:
+        sys.exit("nothing is finished")
+    csv.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(csv, index=False)
+    return table
+
+
 def main() -> None:
     """Run what is asked for, write the CSV and print the table."""
     parser = argparse.ArgumentParser(
@@ -293,18 +308,9 @@ def main() -> None:
     parser.add_argument("--analog-sgd", choices=["sgd", "adamw"], default="sgd")
     parser.add_argument("--toy", action="store_true", help="a few samples and channels, to try it")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     study = Study(options)
-    execute(study, options.jobs, options.minutes)
-    for out in sorted(study.failed):
-        print(f"failed: {out}")
-    table = study.table()
-    if table.empty:
-        sys.exit("nothing is finished")
     csv = options.csv or study.folder.with_suffix(".csv")
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(csv, index=False)
+    table = carry_out(study, options.jobs, options.minutes, csv)
     tests = table[table["split"] == "test"]
     keys = ["device", "rule", "mapping", "rate", "pick"]
     shown = tests if len(tests) else table
